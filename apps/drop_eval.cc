@@ -1,0 +1,158 @@
+// drop_eval: roll checkpoints out in their task with the inference rules, print a table.
+
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "drop/base/error.h"
+#include "drop/base/files.h"
+#include "drop/config/config.h"
+#include "drop/deploy/evaluation.h"
+#include "drop/deploy/evaluation_report.h"
+#include "drop/log/logging.h"
+#include "drop/log/progress.h"
+#include "drop/nn/checkpoint.h"
+#include "drop/nn/runtime.h"
+#include "drop/train/run_folder.h"
+#include "program.h"
+
+namespace drop {
+namespace {
+
+struct EvalOptions {
+  std::vector<std::string> checkpoints;
+  std::string rules;
+  std::string json;
+  std::string device = "auto";
+  std::vector<std::string> overrides;
+  int64_t episodes = 10;
+  int64_t last = 1;
+  int64_t seed = 0;
+  int64_t threads = 0;
+  CommonOptions common;
+};
+
+// a checkpoint is itself, a run's folder stands for its newest ones
+std::vector<std::filesystem::path> checkpoints_of(const std::string& path, int64_t last) {
+  if (!std::filesystem::exists(path)) {
+    throw DataError(path +
+                    ": no such checkpoint or run folder; give a .safetensors file or the --out "
+                    "folder of drop_train");
+  }
+  if (!std::filesystem::is_directory(path)) return {path};
+  const std::vector<int64_t> steps = checkpoint_steps(path);
+  if (steps.empty())
+    throw DataError(
+        path + ": this folder holds no checkpoint (looked for checkpoints/step_*.safetensors)");
+  std::vector<std::filesystem::path> found;
+  const size_t first =
+      steps.size() > static_cast<size_t>(last) ? steps.size() - static_cast<size_t>(last) : 0;
+  for (size_t i = first; i < steps.size(); ++i) found.push_back(checkpoint_path(path, steps[i]));
+  return found;
+}
+
+// search settings stored in the checkpoint, with `--set search.x=y` on top
+SearchConfig search_settings(const Config& stored, const std::vector<std::string>& overrides) {
+  for (const std::string& text : overrides) {
+    if (text.rfind("search.", 0) != 0) {
+      throw UsageError("--set " + text +
+                       ": found a key that training fixed; allowed here: search.* (the rest is in "
+                       "the checkpoint)");
+    }
+  }
+  return parse_config(to_yaml(stored), "checkpoint's config", overrides).search;
+}
+
+void run(const EvalOptions& options) {
+  std::vector<std::filesystem::path> checkpoints;
+  for (const std::string& path : options.checkpoints) {
+    for (const auto& checkpoint : checkpoints_of(path, options.last))
+      checkpoints.push_back(checkpoint);
+  }
+  const std::vector<InferenceRuleKind> asked = options.rules.empty()
+                                                   ? std::vector<InferenceRuleKind>{}
+                                                   : inference_rules_from(options.rules);
+  const Runtime runtime =
+      configure_runtime(device_from(options.device), Precision::kAuto, options.threads);
+
+  // every checkpoint with every rule
+  std::vector<EvaluationResult> results;
+  for (const std::filesystem::path& path : checkpoints) {
+    const TrainedModel trained = load_checkpoint(path, runtime.device);
+    if (trained.origin.task.empty()) {
+      throw UsageError(path.string() +
+                       ": this model was trained without a task; set `task` in its config and "
+                       "train, then evaluate");
+    }
+    const SearchConfig search = search_settings(trained.origin.config, options.overrides);
+    for (const InferenceRuleKind rule : asked.empty() ? search.rules : asked) {
+      EvaluationOptions evaluation;
+      evaluation.search = search;
+      evaluation.rule = rule;
+      evaluation.episodes = options.episodes;
+      evaluation.seed = options.seed;
+      evaluation.environment = {trained.origin.config.physics, trained.origin.dataset};
+      const int64_t limit = EnvironmentRegistry::instance()
+                                .make(trained.origin.task, evaluation.environment)
+                                ->info()
+                                .max_episode_steps;
+      Progress progress("eval " + to_string(rule), limit, options.common.quiet);
+      evaluation.on_step = [&](int64_t step, int64_t running) {
+        progress.update(step, std::to_string(running) + " of " + std::to_string(options.episodes) +
+                                  " episodes running");
+      };
+      EvaluationResult result = evaluate(trained, evaluation);
+      progress.finish();
+      result.checkpoint = path.string();
+      results.push_back(std::move(result));
+    }
+  }
+
+  // results to standard output; with `--json -` nothing else goes there
+  const std::string json = to_json(std::span<const EvaluationResult>(results)).dump(2) + "\n";
+  if (options.json == "-") {
+    std::fputs(json.c_str(), stdout);
+    return;
+  }
+  std::fputs(format_table(results).c_str(), stdout);
+  if (!options.json.empty()) write_file_atomically(options.json, json);
+}
+
+}  // namespace
+}  // namespace drop
+
+int main(int argc, char** argv) {
+  drop::EvalOptions options;
+  CLI::App app("Evaluate checkpoints in their task: raw return, normalised score, references.",
+               "drop_eval");
+  app.add_option("--checkpoint", options.checkpoints,
+                 "A checkpoint, a run's folder (its newest), or several of them")
+      ->required();
+  app.add_option(
+      "--rule", options.rules,
+      "Comma-separated: best,grad,best-ada,grad-ada (default: the config's search.rules)");
+  app.add_option("--episodes", options.episodes, "Episodes for each checkpoint and rule")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--last", options.last, "Newest checkpoints of each run folder to evaluate")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--seed", options.seed, "Seed of start states and sampled actions")
+      ->capture_default_str();
+  app.add_option("--json", options.json,
+                 "Write the results as JSON to a file, or to standard output with -");
+  app.add_option("--set", options.overrides,
+                 "Override a search setting, e.g. --set search.ascent_steps=20 (may be repeated)")
+      ->allow_extra_args(false);
+  app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
+  app.add_option("--threads", options.threads, "Threads of the networks' arithmetic, 0 = all cores")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 100000));
+  drop::add_common_options(app, options.common);
+  app.footer(
+      "Example:\n  drop_eval --checkpoint runs/hopper --rule best,grad-ada --episodes 10 --json "
+      "hopper.json");
+  return drop::run_program(app, argc, argv, options.common, [&] { drop::run(options); });
+}

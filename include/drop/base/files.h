@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace drop {
+
+/// Writes a file so that a reader, or a crash, sees either the old content or the whole new one:
+/// temporary file beside the target, fsync, rename, fsync of the folder. Throws RunError naming the
+/// file and the reason (disk full, no permission); the old file then still stands.
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+/// The whole content of a file; throws DataError when it is missing or cannot be read.
+std::vector<std::byte> read_file(const std::filesystem::path& path);
+std::string read_text_file(const std::filesystem::path& path);
+
+/// Creates a folder and its parents; throws RunError naming the folder and the reason.
+void create_folders(const std::filesystem::path& path);
+
+/// An exclusive lock on a folder (flock on `FOLDER/run.lock`): it dies with its process, however
+/// that ends. Throws UsageError when another process holds it.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace drop

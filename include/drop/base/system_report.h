@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace drop {
+
+/// Ordered pairs of name and value: what a start-up report, provenance.json and drop_doctor show.
+using Report = std::vector<std::pair<std::string, std::string>>;
+
+/// This build: project version, commit, dirty flag, compiler, build type.
+Report build_report();
+
+/// This machine: CPU model, logical cores that this process may use, memory, SIMD features.
+Report machine_report();
+
+/// Version of the project, e.g. "0.1.0".
+std::string project_version();
+
+/// Cores that this process may run on (its affinity mask), at least 1.
+int available_cores();
+
+}  // namespace drop

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "drop/env/environment.h"
+#include "drop/env/reference_scores.h"
+#include "drop/nn/checkpoint.h"
+
+namespace drop {
+
+struct EpisodeResult {
+  double episode_return = 0.0;  ///< raw, undiscounted
+  int64_t length = 0;
+  bool terminated = false;  ///< by the task, not by the time limit
+};
+
+/// One rule on one checkpoint: what eval/*.json holds (design 3.4).
+struct EvaluationResult {
+  std::string task;
+  std::string dataset;
+  std::string checkpoint;
+  int64_t step = 0;
+  InferenceRuleKind rule = InferenceRuleKind::kBest;
+  int64_t seed = 0;
+  std::vector<EpisodeResult> episodes;
+  std::optional<ReferenceScore> reference;
+  double data_return_mean = 0.0;
+  double data_return_max = 0.0;
+  double wall_time_s = 0.0;
+
+  double mean() const;
+  /// Population standard deviation over episodes.
+  double std() const;
+  /// Normalised score of a return times 100; empty without references.
+  std::optional<double> normalised(double episode_return) const;
+  double env_steps_per_second() const;
+};
+
+struct EvaluationOptions {
+  SearchConfig search;
+  InferenceRuleKind rule = InferenceRuleKind::kBest;
+  int64_t episodes = 10;
+  int64_t seed = 0;
+  EnvironmentOptions environment;
+  /// Called now and then with the steps that all episodes have made; may be empty.
+  std::function<void(int64_t episode_step, int64_t episodes_running)> on_step;
+};
+
+/// Runs all episodes in lockstep: one environment each, one search for all their states at once.
+/// Episode i starts from the stream (seed, "env", i), whatever the rule, so rules are compared on
+/// the same start states. Throws Interrupted on SIGINT/SIGTERM, UsageError for an unknown task.
+EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& options);
+
+/// One result as the JSON object of eval/*.json.
+nlohmann::ordered_json to_json(const EvaluationResult& result);
+
+}  // namespace drop

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "drop/base/random.h"
+#include "drop/config/config.h"
+#include "drop/nn/checkpoint.h"
+#include "drop/search/embedding_search.h"
+
+namespace drop {
+
+/// A trained model acting by one inference rule in several episodes at once.
+///   pi*(a|s) = beta(a|s, z*)
+class Policy {
+ public:
+  /// @param trained  must outlive the policy
+  /// @param config   ascent settings; with `sample` actions are drawn, otherwise the mean acts
+  Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule);
+
+  /// Begins `episodes` new episodes; their sampled actions come from streams of `seed`.
+  void begin(int64_t episodes, uint64_t seed);
+
+  /// Actions in [-1, 1] for the states of some of the episodes.
+  /// @param episodes  [n] indices of the episodes that are still running
+  /// @param states    [n, state_dim] raw states, row-major
+  /// @return          [n, action_dim] row-major
+  std::vector<double> act(std::span<const int64_t> episodes, std::span<const double> states);
+
+  /// The rule's answer at raw states [E, state_dim], no episode involved.
+  Inference infer(const at::Tensor& raw_states);
+  /// Mean actions [E, action_dim] at raw states and embeddings.
+  at::Tensor mean_actions(const at::Tensor& raw_states, const at::Tensor& embeddings) const;
+
+ private:
+  const TrainedModel& trained_;
+  bool sample_;
+  EmbeddingSearch search_;
+  std::unique_ptr<InferenceRule> rule_;
+  at::Tensor embeddings_;            // [episodes, d], of rules that keep theirs for the episode
+  std::vector<bool> begun_;          // episode has its embedding
+  std::vector<RandomStream> noise_;  // one for each episode
+};
+
+}  // namespace drop

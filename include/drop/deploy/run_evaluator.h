@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+
+#include "drop/config/config.h"
+#include "drop/nn/runtime.h"
+#include "drop/train/trainer.h"
+
+namespace drop {
+
+/// Evaluates a run's checkpoints while it trains, with the rules of `eval.rules`, and writes
+/// `eval/step_000010000_<rule>.json`.
+class RunEvaluator : public TrainingEvaluator {
+ public:
+  RunEvaluator(Config config, const RunFolder& folder, const Runtime& runtime,
+               std::string dataset_id);
+  bool done(int64_t step) const override;
+  MetricValues evaluate(const std::filesystem::path& checkpoint, int64_t step) override;
+
+ private:
+  std::filesystem::path file_of(int64_t step, InferenceRuleKind rule) const;
+
+  Config config_;
+  const RunFolder& folder_;
+  Runtime runtime_;
+  std::string dataset_id_;
+};
+
+}  // namespace drop

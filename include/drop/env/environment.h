@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "drop/base/random.h"
+#include "drop/config/config.h"
+
+namespace drop {
+
+/// Fixed facts of a task.
+struct TaskInfo {
+  std::string name;  ///< D4RL's name without data kind and version: "hopper", "maze2d-umaze-dense"
+  int64_t state_dim = 0;
+  int64_t action_dim = 0;
+  int64_t max_episode_steps = 0;
+  double dt = 0.0;  ///< simulated seconds of one step
+};
+
+/// When the last allowed step also ends the task, both flags are set.
+struct StepResult {
+  double reward = 0.0;
+  bool terminated = false;  ///< the task ended the episode
+  bool truncated = false;   ///< the time limit ended it
+};
+
+/// A task in MuJoCo. Not thread-safe: one object for each thread. Resets are explicit. RunError is
+/// thrown for a step before the first reset or after an episode's end, for a span of a wrong size,
+/// for an action or state that is not finite (the episode goes on after these two), and for physics
+/// that run away (the episode is over).
+class Environment {
+ public:
+  virtual ~Environment() = default;
+
+  virtual const TaskInfo& info() const = 0;
+
+  /// Draws a start state from `rng` and writes the observation [state_dim].
+  virtual void reset(RandomStream& rng, std::span<double> observation) = 0;
+
+  /// Applies an action [action_dim] (clipped to [-1, 1]) for one step and writes the new
+  /// observation [state_dim].
+  virtual StepResult step(std::span<const double> action, std::span<double> observation) = 0;
+
+  /// The simulator's state: positions, then velocities. Setting it begins an episode there and
+  /// writes the observation.
+  virtual std::vector<double> qpos() const = 0;
+  virtual std::vector<double> qvel() const = 0;
+  virtual void set_state(std::span<const double> qpos, std::span<const double> qvel,
+                         std::span<double> observation) = 0;
+};
+
+/// What distinguishes two environments of one task.
+struct EnvironmentOptions {
+  Physics physics = Physics::kD4rl;
+  std::string dataset_id;  ///< decides goals, limits where D4RL's versions differ; may be empty
+};
+
+using EnvironmentFactory =
+    std::function<std::unique_ptr<Environment>(const EnvironmentOptions& options)>;
+
+/// Name -> factory. A new task is one source file with a `void
+/// register_NAME(EnvironmentRegistry&)`, declared in src/env/tasks.h and called in
+/// src/env/registry.cc.
+class EnvironmentRegistry {
+ public:
+  /// All tasks of this build.
+  static const EnvironmentRegistry& instance();
+
+  /// Throws UsageError when the name is taken.
+  void add(const std::string& task, EnvironmentFactory factory);
+  bool contains(const std::string& task) const;
+  std::vector<std::string> names() const;
+  /// Throws UsageError (with the nearest name and the list) for an unknown task.
+  std::unique_ptr<Environment> make(const std::string& task,
+                                    const EnvironmentOptions& options = {}) const;
+
+ private:
+  std::vector<std::pair<std::string, EnvironmentFactory>> factories_;
+};
+
+}  // namespace drop

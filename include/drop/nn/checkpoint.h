@@ -1,0 +1,64 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "drop/config/config.h"
+#include "drop/data/normaliser.h"
+#include "drop/nn/drop_model.h"
+
+namespace drop {
+
+/// Where a model comes from: travels in every checkpoint's metadata.
+struct ModelOrigin {
+  Config config;               ///< resolved
+  std::string task;            ///< environment's name, may be empty
+  std::string dataset;         ///< D4RL id or file stem
+  std::string dataset_sha256;  ///< of the data file
+  int64_t step = 0;
+  double reward_scale = 1.0;
+  double reward_shift = 0.0;
+  double data_return_mean = 0.0;  ///< raw, over the data's trajectories: "the behaviour's return"
+  double data_return_max = 0.0;
+};
+
+/// A model ready to act: networks, normaliser, embeddings, origin.
+struct TrainedModel {
+  ModelOrigin origin;
+  DropModel model;
+  at::Tensor state_mean;  ///< [state_dim]
+  at::Tensor state_std;   ///< [state_dim], the divisor
+  at::Tensor embeddings;  ///< z_0 ... z_{N-1}: [N, d]
+
+  /// (s - mean) / std
+  at::Tensor standardise(const at::Tensor& raw_states) const;
+};
+
+/// Version of the checkpoint's layout that this program writes.
+inline constexpr int kCheckpointFormatVersion = 1;
+
+/// Writes a checkpoint (design 3.3) atomically: parameters, multiplier, normaliser, embeddings and
+/// a self-test vector: four raw states with the actions and scores of rule `best`.
+/// Refuses (RunError) to write parameters that are not finite.
+/// @param selftest_states  [4, state_dim], raw
+/// @param multiplier       lambda itself
+void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origin,
+                     const DropModel& model, double multiplier, const Normaliser& normaliser,
+                     const at::Tensor& selftest_states);
+
+/// Reads a checkpoint and verifies size, header, both hashes, names, shapes, finiteness and the
+/// self-test before anything is used. Throws DataError.
+TrainedModel load_checkpoint(const std::filesystem::path& path, at::Device device);
+
+/// lambda as stored in a checkpoint, and its parameters copied into an existing model of the same
+/// shape: what resuming a run needs. Verifies like `load_checkpoint`.
+struct ResumedModel {
+  ModelOrigin origin;
+  double multiplier = 0.0;
+};
+ResumedModel load_checkpoint_into(const std::filesystem::path& path, DropModel& model);
+
+}  // namespace drop

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "drop/config/config.h"
+#include "drop/data/sampler.h"
+#include "drop/nn/drop_model.h"
+#include "drop/train/adam.h"
+#include "drop/train/losses.h"
+#include "drop/train/multiplier.h"
+
+namespace drop {
+
+/// Everything that training changes: what a checkpoint pair must hold to continue exactly.
+struct TrainState {
+  /// Fresh state: networks initialised from the stream "init".
+  TrainState(const ModelShape& shape, const TrainConfig& config, double reward_scale, uint64_t seed,
+             const at::TensorOptions& options);
+
+  DropModel model;
+  Adam adam;  ///< over model.parameters(): phi, beta and f step together, each as by its own Adam
+  Multiplier multiplier;
+  int64_t step = 0;  ///< steps done
+  uint64_t seed = 0;
+};
+
+/// Measurements of one step, in scaled reward units.
+struct StepMetrics {
+  double behaviour = 0.0;
+  double td = 0.0;
+  double conservative_gap = 0.0;
+  double multiplier = 0.0;  ///< after the step
+  double mean_score = 0.0;
+};
+
+/// The first step whose losses were not finite, with these losses.
+struct BadStep {
+  int64_t step = 0;
+  double behaviour = 0.0;
+  double td = 0.0;
+  double conservative_gap = 0.0;
+};
+
+/// Carries out training steps (Algorithm 1): losses and gradients from the parameters and the
+/// multiplier as they are before the step, then each optimiser once, then f_bar.
+class StepEngine {
+ public:
+  virtual ~StepEngine() = default;
+  virtual std::string_view name() const = 0;
+  /// Runs `count` steps with batches of the sampler given at construction.
+  virtual void advance(int64_t count) = 0;
+  /// Measurements of the last step (waits for the device).
+  virtual StepMetrics metrics() const = 0;
+  /// The first step that went wrong, if any has (waits for the device).
+  virtual std::optional<BadStep> first_bad_step() const = 0;
+};
+
+/// @param state, sampler  must outlive the engine
+/// Throws UsageError for an engine that this version lacks.
+std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, TrainState& state,
+                                             const Sampler& sampler, const TrainConfig& config);
+
+/// z_u ~ mu(z), uniform over [-1, 1)^d, of a training step: a pure function of (seed, step). [B, d]
+at::Tensor draw_uniform_z(uint64_t seed, int64_t step, int64_t batch_size, int64_t embedding_dim,
+                          const at::TensorOptions& options);
+
+}  // namespace drop

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "drop/config/config.h"
+#include "drop/data/normaliser.h"
+#include "drop/data/sampler.h"
+#include "drop/log/metrics.h"
+#include "drop/nn/checkpoint.h"
+#include "drop/train/run_folder.h"
+#include "drop/train/step_engine.h"
+
+namespace drop {
+
+/// Evaluation on the way, seen from training: it knows no environment.
+class TrainingEvaluator {
+ public:
+  virtual ~TrainingEvaluator() = default;
+  /// True when this step's evaluation is already on disk (a resumed run does not repeat it).
+  virtual bool done(int64_t step) const = 0;
+  /// Evaluates a checkpoint and returns what to log ("eval/best/return", ...). May throw
+  /// Interrupted.
+  virtual MetricValues evaluate(const std::filesystem::path& checkpoint, int64_t step) = 0;
+};
+
+/// What the trainer needs beside the engine and its state.
+struct TrainerInputs {
+  Config config;
+  ModelOrigin origin;  ///< step is filled in at each save
+  Normaliser normaliser;
+  at::Tensor selftest_states;  ///< [4, state_dim], raw
+  bool quiet = false;
+  TrainingEvaluator* evaluator = nullptr;  ///< may be null: no evaluation
+};
+
+/// The training loop: steps, metrics, checkpoints, evaluations, status, signals.
+class Trainer {
+ public:
+  Trainer(TrainerInputs inputs, const RunFolder& folder, TrainState& state, const Sampler& sampler);
+  ~Trainer();
+
+  /// Trains from the state's step to `train.steps`. Checkpoints are written at step 0, every
+  /// `checkpoint.every` steps, before each evaluation and at the end. SIGINT or SIGTERM: saves and
+  /// throws Interrupted. A loss that is not finite: writes `failure_step_*.json` (losses and rows
+  /// of the batch) and throws RunError; the last good checkpoint stays.
+  void run();
+
+ private:
+  struct Clock;
+  void save();
+  void log_metrics();
+  void check_finite();
+  bool evaluation_due() const;
+  void evaluate_if_due();
+  int64_t next_stop() const;
+
+  TrainerInputs inputs_;
+  const RunFolder& folder_;
+  TrainState& state_;
+  const Sampler& sampler_;
+  std::unique_ptr<StepEngine> engine_;
+  std::vector<std::unique_ptr<MetricSink>> sinks_;
+  std::unique_ptr<Clock> clock_;
+  bool warned_collapse_ = false;
+};
+
+/// Restores the newest checkpoint pair of a run that passes all checks, older ones with a warning
+/// about each that does not. False when there is none at all (the run starts afresh).
+/// Throws DataError when there are some and none is good.
+bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256);
+
+/// Settings that a resumed run may change: how long, how often, where; not what is learned.
+/// Throws UsageError naming the first other difference between the stored and the new config.
+void require_resumable(const std::filesystem::path& stored_config, const Config& config);
+
+}  // namespace drop

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Builds everything and runs every test; the last lines are ctest's own summary.
+#
+#   ./scripts/test.sh [--full] [--release-only]
+#
+#   --release-only  leave out the second pass under AddressSanitizer and UBSan
+#   --full          also ThreadSanitizer, fuzzing and valgrind, as they come; none has come yet,
+#                   so for now it runs what the plain call runs, and says so
+#
+# Leaves the programs in build/release/bin. Stops at the first pass that fails.
+# CMAKE_BUILD_PARALLEL_LEVEL overrides the number of compile jobs.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+full=0
+release_only=0
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --full) full=1 ;;
+    --release-only) release_only=1 ;;
+    -h | --help)
+      print_help
+      exit 0
+      ;;
+    *) fail 2 "unknown option '$1'; known: --full, --release-only, --help" ;;
+  esac
+  shift
+done
+if [ "$full" -eq 1 ]; then
+  say "--full: this version has no ThreadSanitizer, fuzzing or valgrind pass yet; running the plain passes"
+fi
+
+"$repo_root/scripts/setup.sh"
+cd "$repo_root"
+
+# test_preset PRESET
+test_preset() {
+  build_preset "$1"
+  say "running the tests of $1"
+  ctest --preset "$1" --no-tests=error -j "$(nproc)"
+}
+
+test_preset release
+if [ "$release_only" -eq 1 ]; then exit 0; fi
+
+# the CUDA driver maps memory where ASan keeps its shadow gap
+asan_options="detect_leaks=1"
+if [ -e /proc/driver/nvidia/version ]; then asan_options+=":protect_shadow_gap=0"; fi
+export ASAN_OPTIONS="$asan_options${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
+suppressions="$repo_root/tests/lsan.supp"
+if [ -f "$suppressions" ]; then export LSAN_OPTIONS="suppressions='$suppressions'"; fi
+test_preset asan-ubsan

@@ -1,0 +1,133 @@
+#include "drop/base/files.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <system_error>
+
+#include "drop/base/error.h"
+
+namespace drop {
+
+namespace {
+
+std::string reason() { return std::strerror(errno); }
+
+// a file descriptor that closes itself
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return value_; }
+  int close() {
+    const int result = ::close(value_);
+    value_ = -1;
+    return result;
+  }
+
+ private:
+  int value_;
+};
+
+void write_all(int descriptor, std::span<const std::byte> content,
+               const std::filesystem::path& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(descriptor, content.data(), content.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw RunError(path.string() + ": writing failed (" + reason() +
+                     "); free space or choose another --out");
+    }
+    content = content.subspan(static_cast<size_t>(written));
+  }
+}
+
+}  // namespace
+
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  const std::filesystem::path temporary = path.string() + ".tmp." + std::to_string(::getpid());
+  try {
+    // the new content, safe on disk under a temporary name
+    Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (file.get() < 0) throw RunError(path.string() + ": cannot be written (" + reason() + ")");
+    write_all(file.get(), content, path);
+    if (::fsync(file.get()) != 0 || file.close() != 0) {
+      throw RunError(path.string() + ": writing failed (" + reason() +
+                     "); free space or choose another --out");
+    }
+    // its final name, in one step
+    if (::rename(temporary.c_str(), path.c_str()) != 0) {
+      throw RunError(path.string() + ": cannot be replaced (" + reason() + ")");
+    }
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  // the name itself, safe on disk; some file systems cannot sync a folder, which loses nothing here
+  Descriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() >= 0) ::fsync(directory.get());
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  write_file_atomically(path, std::as_bytes(std::span(content)));
+}
+
+std::vector<std::byte> read_file(const std::filesystem::path& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) throw DataError(path.string() + ": cannot be opened (" + reason() + ")");
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error))
+    throw DataError(path.string() + ": is not a file");
+  const auto size = std::filesystem::file_size(path, error);
+  if (error) throw DataError(path.string() + ": has no size (" + error.message() + ")");
+  std::vector<std::byte> content(size);
+  size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t got = ::read(file.get(), content.data() + done, content.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw DataError(path.string() + ": reading failed (" + reason() + ")");
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  content.resize(done);
+  return content;
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+  const std::vector<std::byte> content = read_file(path);
+  return {reinterpret_cast<const char*>(content.data()), content.size()};
+}
+
+void create_folders(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error)
+    throw RunError(path.string() + ": this folder cannot be created (" + error.message() + ")");
+}
+
+FolderLock::FolderLock(const std::filesystem::path& folder) {
+  const std::string path = (folder / "run.lock").string();
+  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) throw RunError(path + ": cannot be opened (" + reason() + ")");
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(descriptor_);
+    throw UsageError(
+        folder.string() +
+        ": another process is training in this run folder; wait for it or choose another --out");
+  }
+}
+
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+}  // namespace drop

@@ -1,0 +1,63 @@
+#include "data/crash_guard.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "drop/base/error.h"
+
+namespace drop {
+
+namespace {
+
+// seconds of processor time: generous for any intact file, an end for an endless loop
+rlim_t time_limit(const std::string& path) {
+  constexpr rlim_t kLeast = 60;
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path, error);
+  return kLeast + (error ? 0 : static_cast<rlim_t>(bytes >> 20));
+}
+
+[[noreturn]] void run_child(const std::function<void()>& work, rlim_t seconds) {
+  // a crash is expected: no core file, no message
+  const rlimit no_core{0, 0};
+  const rlimit cpu{seconds, seconds};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  ::setrlimit(RLIMIT_CPU, &cpu);
+  const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+  if (nowhere >= 0) {
+    ::dup2(nowhere, STDOUT_FILENO);
+    ::dup2(nowhere, STDERR_FILENO);
+  }
+  try {
+    work();
+  } catch (...) {
+    // an orderly refusal is no crash
+  }
+  ::_exit(0);
+}
+
+}  // namespace
+
+void rehearse_in_child(const std::string& path, const std::function<void()>& work) {
+  const rlim_t seconds = time_limit(path);
+  const pid_t child = ::fork();
+  if (child == 0) run_child(work, seconds);
+  if (child < 0) return;
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    // somebody else may collect children; then there is nothing to learn
+    if (errno != EINTR) return;
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+  const std::string reason = WIFSIGNALED(status) ? ::strsignal(WTERMSIG(status)) : "memory error";
+  throw DataError(path + ": reading it makes the HDF5 library fail (" + reason +
+                  "); the file is damaged; fetch or make it again and compare its sha256");
+}
+
+}  // namespace drop

@@ -1,0 +1,211 @@
+#include "drop/data/dataset_id.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "drop/base/error.h"
+#include "drop/base/text.h"
+
+namespace drop {
+
+namespace {
+
+struct KnownDataset {
+  std::string id;
+  std::string file_name;
+  std::string task;
+};
+
+std::string with_underscores(std::string text) {
+  std::replace(text.begin(), text.end(), '-', '_');
+  return text;
+}
+
+void add_locomotion(std::vector<KnownDataset>& known) {
+  for (const std::string robot : {"halfcheetah", "hopper", "walker2d", "ant"}) {
+    for (const std::string kind :
+         {"random", "medium", "expert", "medium-replay", "full-replay", "medium-expert"}) {
+      const std::string name = robot + "_" + with_underscores(kind);
+      for (const std::string version : {"-v1", "-v2"}) {
+        known.push_back({robot + "-" + kind + version, name + version + ".hdf5", robot});
+      }
+      // version 0: no full replay, and "mixed" is the old word for medium-replay
+      if (kind == "full-replay") continue;
+      const std::string old_robot = robot == "walker2d" ? "walker" : robot;
+      const std::string old_name = kind == "medium-replay" ? old_robot + "_mixed" : name;
+      known.push_back({robot + "-" + kind + "-v0", old_name + ".hdf5", robot});
+    }
+  }
+  known.push_back({"ant-random-expert-v0", "ant_random_expert.hdf5", "ant"});
+}
+
+void add_maze2d(std::vector<KnownDataset>& known) {
+  for (const std::string reward : {"sparse", "dense"}) {
+    const std::string suffix = reward == "dense" ? "-dense" : "";
+    const auto add = [&](const std::string& maze, const std::string& version) {
+      const std::string file_version = version == "-v0" ? "" : version;
+      const std::string task = "maze2d-" + maze + suffix;
+      known.push_back(
+          {task + version, "maze2d-" + maze + "-" + reward + file_version + ".hdf5", task});
+    };
+    add("open", "-v0");
+    for (const std::string size : {"umaze", "medium", "large"}) {
+      add(size, "-v0");
+      add(size, "-v1");
+      add("eval-" + size, "-v1");
+    }
+  }
+}
+
+void add_antmaze(std::vector<KnownDataset>& known) {
+  struct Maze {
+    std::string name, old_map, map, starts, goals;
+  };
+  const std::array<Maze, 6> mazes = {{{"umaze", "u-maze", "umaze", "False", "False"},
+                                      {"umaze-diverse", "u-maze", "umaze", "True", "True"},
+                                      {"medium-play", "big-maze", "medium", "True", "False"},
+                                      {"medium-diverse", "big-maze", "medium", "True", "True"},
+                                      {"large-play", "hardest-maze", "large", "True", "False"},
+                                      {"large-diverse", "hardest-maze", "large", "True", "True"}}};
+  for (const Maze& maze : mazes) {
+    const std::string task = "antmaze-" + maze.name;
+    const std::string rest =
+        "_noisy_multistart_" + maze.starts + "_multigoal_" + maze.goals + "_sparse";
+    known.push_back({task + "-v0", "Ant_maze_" + maze.old_map + rest + ".hdf5", task});
+    known.push_back({task + "-v1", "Ant_maze_" + maze.map + rest + ".hdf5", task});
+    known.push_back({task + "-v2", "Ant_maze_" + maze.old_map + rest + "_fixed.hdf5", task});
+  }
+}
+
+void add_adroit(std::vector<KnownDataset>& known) {
+  for (const std::string task : {"pen", "hammer", "door", "relocate"}) {
+    known.push_back({task + "-human-v0", task + "-v0_demos_clipped.hdf5", task});
+    known.push_back({task + "-cloned-v0", task + "-demos-v0-bc-combined.hdf5", task});
+    known.push_back({task + "-expert-v0", task + "-v0_expert_clipped.hdf5", task});
+    for (const std::string kind : {"human", "cloned", "expert"}) {
+      known.push_back({task + "-" + kind + "-v1", task + "-" + kind + "-v1.hdf5", task});
+    }
+  }
+}
+
+// D4RL's data sets (D4RL facts 5.4)
+const std::vector<KnownDataset>& known_datasets() {
+  static const std::vector<KnownDataset> known = [] {
+    std::vector<KnownDataset> all;
+    add_locomotion(all);
+    add_maze2d(all);
+    add_antmaze(all);
+    add_adroit(all);
+    return all;
+  }();
+  return known;
+}
+
+const KnownDataset* find_by_id(const std::string& id) {
+  for (const KnownDataset& dataset : known_datasets()) {
+    if (dataset.id == id) return &dataset;
+  }
+  return nullptr;
+}
+
+std::filesystem::path dataset_folder() {
+  const char* folder = std::getenv("D4RL_DATASET_DIR");
+  if (folder != nullptr && *folder != '\0') return folder;
+  const char* home = std::getenv("HOME");
+  return std::filesystem::path(home != nullptr ? home : ".") / ".d4rl" / "datasets";
+}
+
+bool looks_like_path(const std::string& text) {
+  return text.find('/') != std::string::npos || text.ends_with(".hdf5") || text.ends_with(".h5");
+}
+
+DatasetSource describe(const std::string& path, const std::string& id, const std::string& task) {
+  DatasetSource source;
+  source.path = path;
+  source.id = id;
+  source.task = task.empty() ? task_of_dataset_id(id) : task;
+  source.family = family_of(task.empty() ? id : task);
+  return source;
+}
+
+}  // namespace
+
+Family family_of(const std::string& task_or_id) {
+  // words are split at '-' and '_'
+  std::vector<std::string> words(1);
+  for (const char letter : task_or_id) {
+    if (letter == '-' || letter == '_') {
+      words.emplace_back();
+    } else {
+      words.back() += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    }
+  }
+  const std::string& first = words.front();
+  if (first == "antmaze" || (first == "ant" && words.size() > 1 && words[1] == "maze")) {
+    return Family::kAntMaze;
+  }
+  for (const char* robot : {"halfcheetah", "hopper", "walker2d", "walker", "ant"}) {
+    if (first == robot) return Family::kLocomotion;
+  }
+  if (first == "maze2d") return Family::kMaze2d;
+  for (const char* hand : {"pen", "hammer", "door", "relocate"}) {
+    if (first == hand) return Family::kAdroit;
+  }
+  return Family::kOther;
+}
+
+std::string task_of_dataset_id(const std::string& id) {
+  const KnownDataset* dataset = find_by_id(id);
+  return dataset != nullptr ? dataset->task : "";
+}
+
+std::string file_name_of_dataset_id(const std::string& id) {
+  const KnownDataset* dataset = find_by_id(id);
+  return dataset != nullptr ? dataset->file_name : "";
+}
+
+std::string dataset_id_of_file_name(const std::string& file_name) {
+  for (const KnownDataset& dataset : known_datasets()) {
+    if (dataset.file_name == file_name) return dataset.id;
+  }
+  return "";
+}
+
+DatasetSource find_dataset(const std::string& dataset, const std::string& task) {
+  if (dataset.empty()) {
+    throw DataError(
+        "no data set is given; give the path of an HDF5 file or a D4RL id such as "
+        "hopper-medium-v2");
+  }
+  // a path comes first
+  std::error_code ignored;
+  if (std::filesystem::exists(dataset, ignored)) {
+    const std::filesystem::path path(dataset);
+    const std::string id = dataset_id_of_file_name(path.filename().string());
+    return describe(dataset, id.empty() ? path.stem().string() : id, task);
+  }
+  if (const KnownDataset* known = find_by_id(dataset)) {
+    const std::filesystem::path path = dataset_folder() / known->file_name;
+    if (std::filesystem::exists(path, ignored)) return describe(path.string(), known->id, task);
+    throw DataError("data set '" + dataset + "': there is no file " + path.string() +
+                    "; put the file there, set D4RL_DATASET_DIR to its folder, or give its path");
+  }
+  if (looks_like_path(dataset)) {
+    throw DataError(dataset +
+                    ": there is no such file; give the path of an HDF5 file or a D4RL id "
+                    "such as hopper-medium-v2");
+  }
+  // neither: perhaps a slip of the pen
+  std::vector<std::string> ids;
+  for (const KnownDataset& known : known_datasets()) ids.push_back(known.id);
+  const std::string nearest = nearest_name(dataset, ids);
+  throw DataError("data set '" + dataset + "': there is no file of this name and it is no D4RL id" +
+                  (nearest.empty() ? "" : " (did you mean '" + nearest + "'?)") +
+                  "; give the path of an HDF5 file or a D4RL id such as hopper-medium-v2");
+}
+
+}  // namespace drop

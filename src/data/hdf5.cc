@@ -1,0 +1,111 @@
+#include "drop/data/hdf5.h"
+
+#include <new>
+
+#include "data/crash_guard.h"
+#include "data/hdf5_io.h"
+#include "drop/base/error.h"
+
+namespace drop {
+
+namespace {
+
+Hdf5Array read_array(const std::string& path, const std::string& name) {
+  const Hdf5Handle file = open_hdf5_file(path);
+  const Hdf5ArrayReader reader = open_hdf5_array(file, path, name);
+  if (reader.type_class != H5T_FLOAT && reader.type_class != H5T_INTEGER) {
+    throw DataError(path + ": key '" + name + "' has the type " + reader.info.type +
+                    "; allowed are integers and floats; write the array as numbers");
+  }
+  // float64 may need more room than the file's own type
+  const int64_t row_size = reader.row_size();
+  if (reader.rows() > 0 && row_size > kMaxMemoryBytes / 8 / reader.rows()) {
+    throw DataError(path + ": key '" + name + "' claims the shape " +
+                    shape_text(reader.info.shape) + ", which is too large as float64; cut it");
+  }
+  Hdf5Array array;
+  array.shape = reader.info.shape;
+  try {
+    array.values.resize(static_cast<size_t>(reader.rows() * row_size));
+  } catch (const std::bad_alloc&) {
+    throw DataError(path + ": key '" + name + "' has the shape " + shape_text(reader.info.shape) +
+                    ", for which there is not enough memory; cut the array");
+  }
+  if (array.values.empty()) return array;
+  for_each_row_block(reader, [&](int64_t first, int64_t count) {
+    read_hdf5_rows(reader, path, first, count, H5T_NATIVE_DOUBLE,
+                   array.values.data() + first * row_size);
+  });
+  return array;
+}
+
+}  // namespace
+
+Hdf5Array read_hdf5_array(const std::string& path, const std::string& name) {
+  rehearse_in_child(path, [&] { read_array(path, name); });
+  return read_array(path, name);
+}
+
+struct Hdf5ResultWriter::Impl {
+  std::string path;
+  Hdf5Handle file;
+
+  [[noreturn]] void fail(const std::string& what) const { throw RunError(path + ": " + what); }
+
+  void add(const std::string& name, hid_t file_type, hid_t memory_type,
+           const std::vector<int64_t>& shape, size_t count, const void* values) {
+    if (!file.valid()) fail("array '" + name + "' was added after close");
+    size_t expected = 1;
+    for (const int64_t dimension : shape) {
+      if (dimension < 0) fail("array '" + name + "' has the shape " + shape_text(shape));
+      expected *= static_cast<size_t>(dimension);
+    }
+    if (expected != count) {
+      fail("array '" + name + "' has " + std::to_string(count) + " values, its shape " +
+           shape_text(shape) + " asks for " + std::to_string(expected));
+    }
+    silence_hdf5_errors();
+    Hdf5Handle array = create_hdf5_array(file.get(), name, file_type, shape);
+    if (!array.valid()) fail("array '" + name + "' cannot be made; is its name taken?");
+    if (count > 0 &&
+        H5Dwrite(array.get(), memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) {
+      fail("array '" + name + "' cannot be written");
+    }
+  }
+};
+
+Hdf5ResultWriter::Hdf5ResultWriter(std::string path) : impl_(std::make_unique<Impl>()) {
+  impl_->path = std::move(path);
+  impl_->file = create_hdf5_in_memory(impl_->path);
+  if (!impl_->file.valid()) impl_->fail("HDF5 cannot make a file in memory");
+}
+
+Hdf5ResultWriter::~Hdf5ResultWriter() = default;
+
+void Hdf5ResultWriter::add(const std::string& name, const std::vector<int64_t>& shape,
+                           std::span<const float> values) {
+  impl_->add(name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, shape, values.size(), values.data());
+}
+
+void Hdf5ResultWriter::add(const std::string& name, const std::vector<int64_t>& shape,
+                           std::span<const double> values) {
+  impl_->add(name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, shape, values.size(), values.data());
+}
+
+void Hdf5ResultWriter::add(const std::string& name, const std::vector<int64_t>& shape,
+                           std::span<const int64_t> values) {
+  impl_->add(name, H5T_STD_I64LE, H5T_NATIVE_INT64, shape, values.size(), values.data());
+}
+
+void Hdf5ResultWriter::set_attribute(const std::string& name, const std::string& value) {
+  silence_hdf5_errors();
+  if (!impl_->file.valid() || !write_hdf5_attribute(impl_->file.get(), name, value)) {
+    impl_->fail("attribute '" + name + "' cannot be written");
+  }
+}
+
+void Hdf5ResultWriter::close() {
+  if (impl_->file.valid()) save_hdf5(impl_->file, impl_->path);
+}
+
+}  // namespace drop

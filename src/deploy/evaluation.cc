@@ -1,0 +1,154 @@
+#include "drop/deploy/evaluation.h"
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "drop/base/error.h"
+#include "drop/base/signals.h"
+#include "drop/deploy/policy.h"
+
+namespace drop {
+
+double EvaluationResult::mean() const {
+  double sum = 0.0;
+  for (const EpisodeResult& episode : episodes) sum += episode.episode_return;
+  return sum / static_cast<double>(episodes.size());
+}
+
+double EvaluationResult::std() const {
+  const double centre = mean();
+  double sum = 0.0;
+  for (const EpisodeResult& episode : episodes)
+    sum += (episode.episode_return - centre) * (episode.episode_return - centre);
+  return std::sqrt(sum / static_cast<double>(episodes.size()));
+}
+
+std::optional<double> EvaluationResult::normalised(double episode_return) const {
+  if (!reference) return std::nullopt;
+  return normalised_score(episode_return, *reference);
+}
+
+double EvaluationResult::env_steps_per_second() const {
+  int64_t steps = 0;
+  for (const EpisodeResult& episode : episodes) steps += episode.length;
+  return wall_time_s > 0 ? static_cast<double>(steps) / wall_time_s : 0.0;
+}
+
+EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& options) {
+  const ModelOrigin& origin = trained.origin;
+  EvaluationResult result;
+  result.task = origin.task;
+  result.dataset = origin.dataset;
+  result.step = origin.step;
+  result.rule = options.rule;
+  result.seed = options.seed;
+  result.data_return_mean = origin.data_return_mean;
+  result.data_return_max = origin.data_return_max;
+  result.reference = reference_score(origin.task, origin.dataset);
+
+  // one environment an episode, each at a start state of its own stream
+  const auto count = static_cast<size_t>(options.episodes);
+  std::vector<std::unique_ptr<Environment>> environments;
+  for (size_t i = 0; i < count; ++i) {
+    environments.push_back(EnvironmentRegistry::instance().make(origin.task, options.environment));
+  }
+  const TaskInfo& task = environments.front()->info();
+  if (task.state_dim != trained.model.shape().state_dim ||
+      task.action_dim != trained.model.shape().action_dim) {
+    throw UsageError("task " + origin.task + " has " + std::to_string(task.state_dim) +
+                     " state and " + std::to_string(task.action_dim) +
+                     " action dimensions, the checkpoint was trained on " +
+                     std::to_string(trained.model.shape().state_dim) + " and " +
+                     std::to_string(trained.model.shape().action_dim) +
+                     "; the config's task does not fit its data set");
+  }
+  const auto state_dim = static_cast<size_t>(task.state_dim);
+  const auto action_dim = static_cast<size_t>(task.action_dim);
+  std::vector<double> states(count * state_dim);
+  for (size_t i = 0; i < count; ++i) {
+    RandomStream stream(static_cast<uint64_t>(options.seed), "env", i);
+    environments[i]->reset(stream, std::span(states).subspan(i * state_dim, state_dim));
+  }
+
+  // all episodes step by step together, until the last one has ended
+  const auto start = std::chrono::steady_clock::now();
+  Policy policy(trained, options.search, options.rule);
+  policy.begin(options.episodes, static_cast<uint64_t>(options.seed));
+  result.episodes.resize(count);
+  std::vector<int64_t> running(count);
+  std::iota(running.begin(), running.end(), int64_t{0});
+  std::vector<double> packed;
+  for (int64_t step = 0; !running.empty(); ++step) {
+    if (stop_requested()) throw Interrupted("stopped by a signal during evaluation");
+    if (options.on_step) options.on_step(step, static_cast<int64_t>(running.size()));
+    packed.clear();
+    for (const int64_t i : running) {
+      packed.insert(packed.end(), states.begin() + i * task.state_dim,
+                    states.begin() + (i + 1) * task.state_dim);
+    }
+    const std::vector<double> actions = policy.act(running, packed);
+    std::vector<int64_t> still_running;
+    for (size_t k = 0; k < running.size(); ++k) {
+      const auto i = static_cast<size_t>(running[k]);
+      const StepResult outcome =
+          environments[i]->step(std::span(actions).subspan(k * action_dim, action_dim),
+                                std::span(states).subspan(i * state_dim, state_dim));
+      EpisodeResult& episode = result.episodes[i];
+      episode.episode_return += outcome.reward;
+      ++episode.length;
+      episode.terminated = outcome.terminated;
+      if (!outcome.terminated && !outcome.truncated) still_running.push_back(running[k]);
+    }
+    running = std::move(still_running);
+  }
+  result.wall_time_s =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+nlohmann::ordered_json to_json(const EvaluationResult& result) {
+  const auto or_null = [](const std::optional<double>& value) -> nlohmann::ordered_json {
+    if (value) return *value;
+    return nullptr;
+  };
+  nlohmann::ordered_json episodes = nlohmann::ordered_json::array();
+  for (const EpisodeResult& episode : result.episodes) {
+    episodes.push_back({{"return", episode.episode_return},
+                        {"length", episode.length},
+                        {"normalised_score", or_null(result.normalised(episode.episode_return))},
+                        {"terminated", episode.terminated}});
+  }
+  nlohmann::ordered_json reference = nullptr;
+  if (result.reference) {
+    reference = {{"random", result.reference->random},
+                 {"expert", result.reference->expert},
+                 {"source", result.reference->source}};
+  }
+  const std::optional<double> mean_score = result.normalised(result.mean());
+  std::optional<double> score_std;
+  if (mean_score)
+    score_std =
+        result.std() * 100.0 / std::abs(result.reference->expert - result.reference->random);
+  return {{"task", result.task},
+          {"dataset", result.dataset},
+          {"checkpoint", result.checkpoint},
+          {"step", result.step},
+          {"rule", to_string(result.rule)},
+          {"seed", result.seed},
+          {"episodes", episodes},
+          {"mean", result.mean()},
+          {"std", result.std()},
+          {"normalised_score", or_null(mean_score)},
+          {"normalised_score_std", or_null(score_std)},
+          {"reference", reference},
+          {"data_return",
+           {{"mean", result.data_return_mean},
+            {"max", result.data_return_max},
+            {"normalised_mean", or_null(result.normalised(result.data_return_mean))},
+            {"normalised_max", or_null(result.normalised(result.data_return_max))}}},
+          {"env_steps_per_second", result.env_steps_per_second()}};
+}
+
+}  // namespace drop

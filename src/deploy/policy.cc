@@ -1,0 +1,80 @@
+#include "drop/deploy/policy.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+namespace drop {
+
+Policy::Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule)
+    : trained_(trained),
+      sample_(config.sample),
+      search_(trained, config),
+      rule_(make_inference_rule(rule, search_)) {}
+
+void Policy::begin(int64_t episodes, uint64_t seed) {
+  embeddings_ = at::zeros({episodes, trained_.embeddings.size(1)}, trained_.embeddings.options());
+  begun_.assign(static_cast<size_t>(episodes), false);
+  noise_.clear();
+  for (int64_t episode = 0; episode < episodes; ++episode) {
+    noise_.emplace_back(seed, "eval", static_cast<uint64_t>(episode));
+  }
+}
+
+Inference Policy::infer(const at::Tensor& raw_states) {
+  return rule_->infer(trained_.standardise(raw_states));
+}
+
+at::Tensor Policy::mean_actions(const at::Tensor& raw_states, const at::Tensor& embeddings) const {
+  const at::NoGradGuard no_grad;
+  return trained_.model.act(trained_.model.encode(trained_.standardise(raw_states)), embeddings);
+}
+
+std::vector<double> Policy::act(std::span<const int64_t> episodes, std::span<const double> states) {
+  const auto count = static_cast<int64_t>(episodes.size());
+  const auto options = trained_.embeddings.options();
+  const std::vector<double> copy(states.begin(), states.end());
+  const at::Tensor raw =
+      at::tensor(copy, at::kDouble).view({count, trained_.model.shape().state_dim}).to(options);
+
+  // each episode's embedding: at every state, or at its first state only
+  at::Tensor embeddings;
+  if (rule_->adapts()) {
+    embeddings = infer(raw).embeddings;
+  } else {
+    const at::Tensor index =
+        at::tensor(std::vector<int64_t>(episodes.begin(), episodes.end()), at::kLong);
+    if (std::any_of(episodes.begin(), episodes.end(),
+                    [&](int64_t e) { return !begun_[static_cast<size_t>(e)]; })) {
+      const at::Tensor found = infer(raw).embeddings;
+      for (int64_t i = 0; i < count; ++i) {
+        if (begun_[static_cast<size_t>(episodes[i])]) continue;
+        embeddings_[episodes[i]].copy_(found[i]);
+        begun_[static_cast<size_t>(episodes[i])] = true;
+      }
+    }
+    embeddings = embeddings_.index_select(0, index.to(options.device()));
+  }
+
+  // its action there
+  const at::NoGradGuard no_grad;
+  const at::Tensor actions = mean_actions(raw, embeddings).to(at::kCPU, at::kDouble).contiguous();
+  std::vector<double> result(actions.data_ptr<double>(),
+                             actions.data_ptr<double>() + actions.numel());
+  if (sample_) {
+    const at::Tensor std =
+        trained_.model.policy().std(options).to(at::kCPU, at::kDouble).contiguous();
+    const int64_t action_dim = std.numel();
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t a = 0; a < action_dim; ++a) {
+        double& value = result[static_cast<size_t>(i * action_dim + a)];
+        value += std.data_ptr<double>()[a] * noise_[static_cast<size_t>(episodes[i])].normal();
+        value = std::clamp(value, -1.0, 1.0);
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace drop

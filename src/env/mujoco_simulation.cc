@@ -1,0 +1,110 @@
+#include "env/mujoco_simulation.h"
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+#include "drop/base/error.h"
+
+namespace drop {
+
+namespace {
+
+static_assert(std::is_same_v<mjtNum, double>, "MuJoCo must be built in double precision");
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+void throw_error(const char* message) {
+  throw RunError("MuJoCo error: " + one_line(message) +
+                 "; the physics cannot go on: reset the environment and check the actions");
+}
+
+// once a process; a host program's own handlers stay. An error must not return to MuJoCo, so it
+// passes as an exception through C frames, which carry unwind tables. A warning must return (its
+// dispatch is not reentrant); those of a simulation are found in mjData after each call
+void install_handlers() {
+  static const bool installed = [] {
+    if (mju_user_error == nullptr) mju_user_error = throw_error;
+    if (mju_user_warning == nullptr) mju_user_warning = [](const char*) {};
+    return true;
+  }();
+  static_cast<void>(installed);
+}
+
+struct SpecDeleter {
+  void operator()(mjSpec* spec) const { mj_deleteSpec(spec); }
+};
+
+}  // namespace
+
+MujocoModel compile_mjcf(const std::string& mjcf, const std::string& name) {
+  install_handlers();
+
+  // text -> specification
+  char message[1024] = "";
+  const std::unique_ptr<mjSpec, SpecDeleter> spec(
+      mj_parseXMLString(mjcf.c_str(), nullptr, message, sizeof message));
+  if (!spec) throw RunError(name + ": MuJoCo cannot read this model: " + one_line(message));
+
+  // specification -> model
+  MujocoModel model(mj_compile(spec.get(), nullptr),
+                    [](const mjModel* m) { mj_deleteModel(const_cast<mjModel*>(m)); });
+  if (!model) {
+    throw RunError(name +
+                   ": MuJoCo cannot compile this model: " + one_line(mjs_getError(spec.get())));
+  }
+  if (mjs_numWarnings(spec.get()) > 0) {
+    throw RunError(name + ": MuJoCo compiled this model with a warning: " +
+                   one_line(mjs_getWarning(spec.get(), 0)));
+  }
+  return model;
+}
+
+MujocoSimulation::MujocoSimulation(MujocoModel model)
+    : model_(std::move(model)), data_(mj_makeData(model_.get())) {
+  if (!data_) throw RunError("MuJoCo could not allocate the state of a simulation: out of memory");
+}
+
+std::span<const double> MujocoSimulation::qpos() const {
+  return {data_->qpos, static_cast<size_t>(model_->nq)};
+}
+
+std::span<const double> MujocoSimulation::qvel() const {
+  return {data_->qvel, static_cast<size_t>(model_->nv)};
+}
+
+void MujocoSimulation::set_state(std::span<const double> qpos, std::span<const double> qvel) {
+  mj_resetData(model_.get(), data_.get());
+  std::copy(qpos.begin(), qpos.end(), data_->qpos);
+  std::copy(qvel.begin(), qvel.end(), data_->qvel);
+  mj_forward(model_.get(), data_.get());
+  require_no_warning();
+}
+
+void MujocoSimulation::clip_velocity(double limit) {
+  for (int i = 0; i < model_->nv; ++i) data_->qvel[i] = std::clamp(data_->qvel[i], -limit, limit);
+  mj_forward(model_.get(), data_.get());
+  require_no_warning();
+}
+
+void MujocoSimulation::step(std::span<const double> control, int count) {
+  std::copy(control.begin(), control.end(), data_->ctrl);
+  for (int i = 0; i < count; ++i) mj_step(model_.get(), data_.get());
+  require_no_warning();
+}
+
+void MujocoSimulation::require_no_warning() const {
+  for (int kind = 0; kind < mjNWARNING; ++kind) {
+    const mjWarningStat& warning = data_->warning[kind];
+    if (warning.number == 0) continue;
+    throw RunError("MuJoCo warning: " +
+                   one_line(mju_warningText(kind, static_cast<size_t>(warning.lastinfo))) +
+                   "; the physics cannot be trusted: reset the environment and check the actions");
+  }
+}
+
+}  // namespace drop

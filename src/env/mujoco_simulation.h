@@ -1,0 +1,50 @@
+#pragma once
+
+#include <mujoco/mujoco.h>
+
+#include <memory>
+#include <span>
+#include <string>
+
+namespace drop {
+
+/// A compiled model. It never changes, so environments of one task may share it.
+using MujocoModel = std::shared_ptr<const mjModel>;
+
+/// Compiles MJCF text. Throws RunError with MuJoCo's message (an error or a warning alike); `name`
+/// stands for the file in it.
+MujocoModel compile_mjcf(const std::string& mjcf, const std::string& name);
+
+/// A model with its state. MuJoCo's own errors and warnings, an unstable simulation among them,
+/// become RunError: nothing is printed, no log file is written and the process never exits. After
+/// such an error `set_state` makes the object usable again. Not thread-safe.
+class MujocoSimulation {
+ public:
+  explicit MujocoSimulation(MujocoModel model);
+
+  const mjModel& model() const { return *model_; }
+  /// Positions [nq] and velocities [nv] as they are now.
+  std::span<const double> qpos() const;
+  std::span<const double> qvel() const;
+
+  /// mj_resetData, write, mj_forward: everything but the given state is as in a fresh simulation.
+  void set_state(std::span<const double> qpos, std::span<const double> qvel);
+
+  /// Clips every velocity to [-limit, limit] and calls mj_forward, also when nothing was clipped;
+  /// controls, time and the solver's warm start stay.
+  void clip_velocity(double limit);
+
+  /// Writes the controls [nu] once and calls mj_step `count` times.
+  void step(std::span<const double> control, int count);
+
+ private:
+  void require_no_warning() const;
+
+  struct DataDeleter {
+    void operator()(mjData* data) const { mj_deleteData(data); }
+  };
+  MujocoModel model_;
+  std::unique_ptr<mjData, DataDeleter> data_;
+};
+
+}  // namespace drop

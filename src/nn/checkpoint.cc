@@ -1,0 +1,249 @@
+#include "drop/nn/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "drop/base/error.h"
+#include "drop/base/files.h"
+#include "drop/base/system_report.h"
+#include "drop/base/text.h"
+#include "drop/nn/safetensors.h"
+
+namespace drop {
+
+namespace {
+
+constexpr int64_t kSelftestStates = 4;
+// float32 arithmetic on another CPU sums in another order; a wrong weight or layout is off by far
+// more
+constexpr double kSelftestTolerance = 1e-4;
+
+struct BestAnswer {
+  at::Tensor actions;      // [S, action_dim]
+  at::Tensor scores;       // [S]
+  at::Tensor all_scores;   // [S, N]
+  at::Tensor all_actions;  // [S, N, action_dim]
+};
+
+// rule `best` (paper, Algorithm 2) at each state, for the self-test
+BestAnswer best_at(const DropModel& model, const at::Tensor& states, const at::Tensor& embeddings) {
+  const at::NoGradGuard no_grad;
+  const EncodedStates encoded = model.encode(states);
+  BestAnswer answer;
+  answer.all_actions = model.policy().mean(encoded.policy, embeddings.unsqueeze(0));
+  answer.all_scores = model.score_embeddings(encoded, embeddings.unsqueeze(0));
+  const auto [best, index] = answer.all_scores.max(1);
+  answer.scores = best;
+  answer.actions = model.act(encoded, embeddings.index_select(0, index));
+  return answer;
+}
+
+std::string metadata_of(const SafetensorsFile& file, const std::string& key,
+                        const std::string& source) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end()) {
+    throw DataError(source + ": metadata " + key +
+                    " is missing; this is no checkpoint of this project");
+  }
+  return found->second;
+}
+
+double number_of(const SafetensorsFile& file, const std::string& key, const std::string& source) {
+  const std::string text = metadata_of(file, key, source);
+  double value = 0.0;
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (result.ec != std::errc() || result.ptr != text.data() + text.size() ||
+      !std::isfinite(value)) {
+    throw DataError(source + ": metadata " + key + ": found '" + text +
+                    "', allowed: a finite number");
+  }
+  return value;
+}
+
+ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
+  const double version = number_of(file, "format_version", source);
+  if (version != kCheckpointFormatVersion) {
+    throw DataError(source + ": format_version " + metadata_of(file, "format_version", source) +
+                    ", this program reads " + std::to_string(kCheckpointFormatVersion) +
+                    "; use the program version that wrote it");
+  }
+  ModelOrigin origin;
+  try {
+    origin.config = parse_config(metadata_of(file, "config", source), source + ": metadata config");
+  } catch (const UsageError& error) {
+    throw DataError(error.what());
+  }
+  origin.task = metadata_of(file, "task", source);
+  origin.dataset = metadata_of(file, "dataset", source);
+  origin.dataset_sha256 = metadata_of(file, "dataset_sha256", source);
+  origin.step = static_cast<int64_t>(number_of(file, "step", source));
+  origin.reward_scale = number_of(file, "reward_scale", source);
+  origin.reward_shift = number_of(file, "reward_shift", source);
+  origin.data_return_mean = number_of(file, "data_return_mean", source);
+  origin.data_return_max = number_of(file, "data_return_max", source);
+  if (!(origin.reward_scale > 0.0))
+    throw DataError(source + ": metadata reward_scale must be positive");
+  return origin;
+}
+
+// sizes that the tensors must have, from the tensors that fix them and the config inside
+ModelShape shape_of(const SafetensorsFile& file, const Config& config, const std::string& source) {
+  const auto extent = [&](const std::string& name, size_t rank, int64_t axis) {
+    for (const auto& [known, tensor] : file.tensors) {
+      if (known == name && tensor.dim() == static_cast<int64_t>(rank)) return tensor.size(axis);
+    }
+    throw DataError(source + ": tensor " + name +
+                    " is missing or has the wrong rank; this is no checkpoint of this project");
+  };
+  ModelShape shape;
+  shape.state_dim = extent("normaliser.state_mean", 1, 0);
+  shape.action_dim = extent("policy.action_encoder.3.bias", 1, 0);
+  shape.num_subtasks = extent("embeddings", 2, 0);
+  shape.embedding_dim = config.model.embedding_dim;
+  shape.hidden_width = config.model.hidden_width;
+  shape.policy_std = config.model.policy_std;
+  return shape;
+}
+
+void copy_parameters(const SafetensorsFile& file, DropModel& model, const std::string& source) {
+  const at::NoGradGuard no_grad;
+  for (ParameterBuffer* buffer : {&model.parameters(), &model.target_parameters()}) {
+    for (size_t i = 0; i < buffer->specs().size(); ++i) {
+      const ParameterSpec& spec = buffer->specs()[i];
+      buffer->views()[i].copy_(file.tensor(spec.name, spec.shape, at::kFloat, source));
+    }
+  }
+}
+
+SafetensorsFile read_verified(const std::filesystem::path& path) {
+  SafetensorsFile file = parse_safetensors(read_file(path), path.string());
+  require_finite(file, path.string());
+  return file;
+}
+
+void run_selftest(const TrainedModel& trained, const SafetensorsFile& file,
+                  const std::string& source) {
+  const ModelShape& shape = trained.model.shape();
+  const at::Device device = trained.embeddings.device();
+  const auto stored = [&](const std::string& name, at::IntArrayRef sizes) {
+    return file.tensor(name, sizes, at::kFloat, source).to(device);
+  };
+  const at::Tensor states = stored("selftest.states", {kSelftestStates, shape.state_dim});
+  const at::Tensor actions = stored("selftest.actions", {kSelftestStates, shape.action_dim});
+  const at::Tensor scores = stored("selftest.scores", {kSelftestStates});
+  const BestAnswer answer = best_at(trained.model, trained.standardise(states), trained.embeddings);
+  const at::Tensor allowed = (scores.abs() + 1.0) * kSelftestTolerance;
+  const at::Tensor score_wrong = (answer.scores - scores).abs() > allowed;
+  // embeddings whose scores tie within the tolerance may change places: the action must be one of
+  // theirs
+  const at::Tensor tied = answer.all_scores >= (answer.scores - allowed).unsqueeze(1);
+  const at::Tensor near =
+      (answer.all_actions - actions.unsqueeze(1)).abs().amax(2) <= kSelftestTolerance;
+  const at::Tensor action_wrong = tied.logical_and(near).any(1).logical_not();
+  if (score_wrong.logical_or(action_wrong).any().item<bool>()) {
+    throw DataError(
+        source +
+        ": the self-test inside gives other actions or scores on this machine than where it was "
+        "written; the arithmetic here is broken (see drop_doctor) or the file was made by another "
+        "program");
+  }
+}
+
+}  // namespace
+
+at::Tensor TrainedModel::standardise(const at::Tensor& raw_states) const {
+  return (raw_states - state_mean) / state_std;
+}
+
+void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origin,
+                     const DropModel& model, double multiplier, const Normaliser& normaliser,
+                     const at::Tensor& selftest_states) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor embeddings = model.task_embedding().embeddings();
+  const auto vector = [](const std::vector<float>& values) {
+    return at::tensor(values, at::kFloat);
+  };
+
+  // parameters by name, then everything else that acting needs
+  SafetensorsFile file;
+  for (const ParameterBuffer* buffer : {&model.parameters(), &model.target_parameters()}) {
+    for (size_t i = 0; i < buffer->specs().size(); ++i) {
+      file.tensors.emplace_back(buffer->specs()[i].name, buffer->views()[i].to(at::kFloat));
+    }
+  }
+  file.tensors.emplace_back("multiplier.value", at::scalar_tensor(multiplier, at::kFloat));
+  file.tensors.emplace_back("normaliser.state_mean", vector(normaliser.mean));
+  file.tensors.emplace_back("normaliser.state_std", vector(normaliser.std));
+  file.tensors.emplace_back("embeddings", embeddings.to(at::kFloat));
+
+  // the self-test: rule `best` at four states
+  std::vector<float> standardised(selftest_states.data_ptr<float>(),
+                                  selftest_states.data_ptr<float>() + selftest_states.numel());
+  normaliser.apply(standardised);
+  const at::Tensor states =
+      at::tensor(standardised, at::kFloat).view_as(selftest_states).to(embeddings.device());
+  const BestAnswer answer = best_at(model, states, embeddings);
+  file.tensors.emplace_back("selftest.states", selftest_states);
+  file.tensors.emplace_back("selftest.actions", answer.actions);
+  file.tensors.emplace_back("selftest.scores", answer.scores);
+  try {
+    require_finite(file, path.string());
+  } catch (const DataError& error) {
+    throw RunError(std::string("refused to write a broken checkpoint: ") + error.what());
+  }
+
+  file.metadata = {{"format_version", std::to_string(kCheckpointFormatVersion)},
+                   {"drop_version", project_version()},
+                   {"config", to_yaml(origin.config)},
+                   {"task", origin.task},
+                   {"dataset", origin.dataset},
+                   {"dataset_sha256", origin.dataset_sha256},
+                   {"step", std::to_string(origin.step)},
+                   {"reward_scale", shortest(origin.reward_scale)},
+                   {"reward_shift", shortest(origin.reward_shift)},
+                   {"data_return_mean", shortest(origin.data_return_mean)},
+                   {"data_return_max", shortest(origin.data_return_max)}};
+  write_file_atomically(path, serialise_safetensors(file));
+}
+
+TrainedModel load_checkpoint(const std::filesystem::path& path, at::Device device) {
+  const std::string source = path.string();
+  const SafetensorsFile file = read_verified(path);
+  ModelOrigin origin = origin_of(file, source);
+  const ModelShape shape = shape_of(file, origin.config, source);
+  // the config's sizes are checked against the tensors before memory is taken for them
+  file.tensor("embeddings", {shape.num_subtasks, shape.embedding_dim}, at::kFloat, source);
+  file.tensor("score.score_encoder.0.weight",
+              {shape.hidden_width, shape.hidden_width + shape.embedding_dim}, at::kFloat, source);
+  TrainedModel trained{
+      std::move(origin), DropModel(shape, at::TensorOptions(device).dtype(at::kFloat)), {}, {}, {}};
+  copy_parameters(file, trained.model, source);
+  trained.state_mean =
+      file.tensor("normaliser.state_mean", {shape.state_dim}, at::kFloat, source).to(device);
+  trained.state_std =
+      file.tensor("normaliser.state_std", {shape.state_dim}, at::kFloat, source).to(device);
+  if (!(trained.state_std > 0).all().item<bool>())
+    throw DataError(source + ": normaliser.state_std must be positive");
+  trained.embeddings =
+      file.tensor("embeddings", {shape.num_subtasks, shape.embedding_dim}, at::kFloat, source)
+          .to(device);
+  file.tensor("multiplier.value", {}, at::kFloat, source);
+  run_selftest(trained, file, source);
+  return trained;
+}
+
+ResumedModel load_checkpoint_into(const std::filesystem::path& path, DropModel& model) {
+  const std::string source = path.string();
+  const SafetensorsFile file = read_verified(path);
+  ResumedModel resumed;
+  resumed.origin = origin_of(file, source);
+  copy_parameters(file, model, source);
+  resumed.multiplier = file.tensor("multiplier.value", {}, at::kFloat, source).item<double>();
+  return resumed;
+}
+
+}  // namespace drop

@@ -1,0 +1,69 @@
+#include "drop/nn/parameter_buffer.h"
+
+#include <stdexcept>
+
+namespace drop {
+
+ParameterBuffer::ParameterBuffer(std::vector<ParameterSpec> specs, const at::TensorOptions& options,
+                                 int64_t num_seeds)
+    : specs_(std::move(specs)), num_seeds_(num_seeds) {
+  offsets_.push_back(0);
+  for (const ParameterSpec& spec : specs_) {
+    int64_t size = 1;
+    for (const int64_t extent : spec.shape) size *= extent;
+    offsets_.push_back(offsets_.back() + size);
+  }
+  const int64_t total = offsets_.back();
+  flat_ = num_seeds > 0 ? at::zeros({num_seeds, total}, options) : at::zeros({total}, options);
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    std::vector<int64_t> shape = specs_[i].shape;
+    if (num_seeds > 0) shape.insert(shape.begin(), num_seeds);
+    // a seed axis makes the views strided, hence as_strided-like `unflatten` instead of `view`
+    const at::Tensor part = flat_.narrow(-1, offsets_[i], offsets_[i + 1] - offsets_[i]);
+    views_.push_back(
+        (num_seeds > 0 ? part.unflatten(-1, specs_[i].shape) : part.view(shape)).detach());
+  }
+}
+
+const at::Tensor& ParameterBuffer::view(std::string_view name) const {
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].name == name) return views_[i];
+  }
+  throw std::out_of_range("no parameter named " + std::string(name));
+}
+
+bool ParameterBuffer::contains(std::string_view name) const {
+  for (const ParameterSpec& spec : specs_) {
+    if (spec.name == name) return true;
+  }
+  return false;
+}
+
+at::Tensor ParameterBuffer::segment(std::string_view prefix) const {
+  int64_t begin = -1;
+  int64_t end = -1;
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].name.compare(0, prefix.size(), prefix) != 0) continue;
+    if (begin < 0) begin = offsets_[i];
+    if (end >= 0 && end != offsets_[i]) {
+      throw std::out_of_range("parameters beginning with " + std::string(prefix) +
+                              " are not contiguous");
+    }
+    end = offsets_[i + 1];
+  }
+  if (begin < 0) throw std::out_of_range("no parameter begins with " + std::string(prefix));
+  return flat_.narrow(-1, begin, end - begin);
+}
+
+ParameterBuffer ParameterBuffer::like() const {
+  return ParameterBuffer(specs_, flat_.options(), num_seeds_);
+}
+
+void ParameterBuffer::collect_gradients_in(const ParameterBuffer& gradients) {
+  for (size_t i = 0; i < views_.size(); ++i) {
+    views_[i].set_requires_grad(true);
+    views_[i].mutable_grad() = gradients.views_[i];
+  }
+}
+
+}  // namespace drop

@@ -1,0 +1,29 @@
+#include "drop/train/adam.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <optional>
+
+namespace drop {
+
+Adam::Adam(const at::Tensor& parameters, double learning_rate)
+    : exp_avg(at::zeros_like(parameters)),
+      exp_avg_sq(at::zeros_like(parameters)),
+      step_count(at::zeros({}, parameters.options().dtype(at::kFloat))),
+      parameters_(parameters),
+      learning_rate_(learning_rate) {}
+
+void Adam::step(const at::Tensor& gradients) {
+  constexpr double kBeta1 = 0.9;
+  constexpr double kBeta2 = 0.999;
+  constexpr double kEpsilon = 1e-8;
+  const at::NoGradGuard no_grad;
+  step_count.add_(1);
+  at::_fused_adam_({parameters_}, {gradients}, {exp_avg}, {exp_avg_sq}, /*max_exp_avg_sqs=*/{},
+                   {step_count}, learning_rate_, kBeta1, kBeta2, /*weight_decay=*/0.0, kEpsilon,
+                   /*amsgrad=*/false,
+                   /*maximize=*/false);
+}
+
+}  // namespace drop

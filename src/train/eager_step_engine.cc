@@ -1,0 +1,80 @@
+#include "train/eager_step_engine.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+namespace drop {
+
+EagerStepEngine::EagerStepEngine(TrainState& state, const Sampler* sampler,
+                                 const TrainConfig& config)
+    : state_(state),
+      sampler_(sampler),
+      settings_{config.discount, config.conservative, config.td_updates_embedding},
+      conservative_(config.conservative),
+      target_rate_(config.target_rate),
+      gradients_(state.model.parameters().like()),
+      score_segment_(state.model.parameters().segment("score.")),
+      first_bad_(
+          at::full({4}, -1.0, state.model.parameters().flat().options().dtype(at::kDouble))) {
+  state_.model.parameters().collect_gradients_in(gradients_);
+}
+
+LossTerms EagerStepEngine::compute_gradients(const Batch& batch, const at::Tensor& uniform_z) {
+  const at::AutoGradMode with_gradient(true);
+  gradients_.flat().zero_();
+  LossTerms terms = drop_losses(state_.model, batch, uniform_z, settings_);
+  at::Tensor total = terms.behaviour + terms.td;
+  if (conservative_) total = total + state_.multiplier.penalty(terms.conservative_gap);
+  torch::autograd::backward({total});
+  // remember the first step that went wrong, without waiting for the device
+  const at::NoGradGuard no_grad;
+  const at::Tensor losses =
+      at::stack({at::full_like(terms.behaviour, static_cast<double>(state_.step)), terms.behaviour,
+                 terms.td, terms.conservative_gap})
+          .to(at::kDouble);
+  const at::Tensor keep = at::isfinite(losses.sum() + total).logical_or(first_bad_[0] >= 0);
+  first_bad_ = at::where(keep, first_bad_, losses);
+  terms.behaviour = terms.behaviour.detach();
+  terms.td = terms.td.detach();
+  terms.conservative_gap = terms.conservative_gap.detach();
+  return terms;
+}
+
+void EagerStepEngine::step(const Batch& batch, const at::Tensor& uniform_z) {
+  last_ = compute_gradients(batch, uniform_z);
+  const at::NoGradGuard no_grad;
+  state_.adam.step(gradients_.flat());
+  if (conservative_) state_.multiplier.update(last_.conservative_gap);
+  state_.model.target_parameters().flat().lerp_(score_segment_, target_rate_);
+  ++state_.step;
+}
+
+void EagerStepEngine::advance(int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const at::Tensor uniform_z = draw_uniform_z(state_.seed, state_.step, sampler_->batch_size(),
+                                                state_.model.shape().embedding_dim,
+                                                state_.model.parameters().flat().options());
+    step(sampler_->draw(state_.step), uniform_z);
+  }
+}
+
+StepMetrics EagerStepEngine::metrics() const {
+  StepMetrics metrics;
+  if (!last_.behaviour.defined()) return metrics;
+  metrics.behaviour = last_.behaviour.item<double>();
+  metrics.td = last_.td.item<double>();
+  metrics.conservative_gap = last_.conservative_gap.item<double>();
+  metrics.multiplier = state_.multiplier.value().item<double>();
+  metrics.mean_score = last_.mean_score.item<double>();
+  return metrics;
+}
+
+std::optional<BadStep> EagerStepEngine::first_bad_step() const {
+  const at::Tensor host = first_bad_.cpu();
+  const double* values = host.const_data_ptr<double>();
+  if (values[0] < 0) return std::nullopt;
+  return BadStep{static_cast<int64_t>(values[0]), values[1], values[2], values[3]};
+}
+
+}  // namespace drop

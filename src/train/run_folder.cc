@@ -1,0 +1,113 @@
+#include "drop/train/run_folder.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "drop/base/error.h"
+
+namespace drop {
+
+namespace {
+
+constexpr const char* kPrefix = "step_";
+constexpr const char* kSuffix = ".safetensors";
+
+std::string step_name(int64_t step) {
+  char name[40];
+  std::snprintf(name, sizeof name, "%s%09lld", kPrefix, static_cast<long long>(step));
+  return name;
+}
+
+// what distinguishes runs of one data set at a glance
+std::string variant_of(const Config& config) {
+  std::string variant = config.model.embedding == EmbeddingKind::kCvae ? "drop-cvae" : "drop";
+  if (!config.train.conservative) variant += "-naive";
+  if (config.decomposition.rule != DecompositionKind::kRank)
+    variant.append("-").append(to_string(config.decomposition.rule));
+  return variant;
+}
+
+}  // namespace
+
+std::filesystem::path checkpoint_path(const std::filesystem::path& run, int64_t step) {
+  return run / "checkpoints" / (step_name(step) + kSuffix);
+}
+
+std::vector<int64_t> checkpoint_steps(const std::filesystem::path& run) {
+  std::vector<int64_t> steps;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(run / "checkpoints", error)) {
+    const std::string name = entry.path().filename().string();
+    long long step = 0;
+    int length = 0;
+    // the whole name must match, which leaves temporary and training files out
+    if (std::sscanf(name.c_str(), "step_%lld.safetensors%n", &step, &length) == 1 &&
+        length == static_cast<int>(name.size()) && step >= 0) {
+      steps.push_back(step);
+    }
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+std::filesystem::path RunFolder::default_path(const Config& config, const std::string& dataset_id,
+                                              int64_t seed) {
+  return std::filesystem::path("runs") / config.name / dataset_id / variant_of(config) /
+         ("seed_" + std::to_string(seed));
+}
+
+bool RunFolder::holds_run(const std::filesystem::path& path) {
+  return std::filesystem::exists(path / "config.yaml") ||
+         std::filesystem::exists(path / "status.json") || !checkpoint_steps(path).empty();
+}
+
+RunFolder::RunFolder(std::filesystem::path path) : path_(std::move(path)) {
+  create_folders(path_);
+  lock_ = std::make_unique<FolderLock>(path_);
+  create_folders(path_ / "checkpoints");
+  create_folders(evaluations());
+}
+
+std::filesystem::path RunFolder::checkpoint(int64_t step) const {
+  return checkpoint_path(path_, step);
+}
+
+std::filesystem::path RunFolder::training_file(int64_t step) const {
+  return path_ / "checkpoints" / (step_name(step) + ".training" + kSuffix);
+}
+
+void RunFolder::write_status(const RunStatus& status) const {
+  const nlohmann::ordered_json json = {{"state", status.state},
+                                       {"step", status.step},
+                                       {"steps_per_second", status.steps_per_second},
+                                       {"eta_s", status.eta_s}};
+  write_file_atomically(path_ / "status.json", json.dump(2) + "\n");
+}
+
+std::optional<RunStatus> RunFolder::read_status() const {
+  if (!std::filesystem::exists(path_ / "status.json")) return std::nullopt;
+  const auto json = nlohmann::json::parse(read_text_file(path_ / "status.json"), nullptr,
+                                          /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("state") || !json["state"].is_string() ||
+      !json.contains("step") || !json["step"].is_number_integer()) {
+    return std::nullopt;  // only a report; the checkpoints decide where a run stands
+  }
+  RunStatus status;
+  status.state = json["state"].get<std::string>();
+  status.step = json["step"].get<int64_t>();
+  return status;
+}
+
+void RunFolder::rotate_checkpoints(int64_t keep) const {
+  std::vector<int64_t> steps = checkpoint_steps(path_);
+  std::erase(steps, 0);
+  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) {
+    // the training half first: a crash in between leaves a checkpoint that can still act
+    std::error_code ignored;
+    std::filesystem::remove(training_file(steps[i]), ignored);
+    std::filesystem::remove(checkpoint(steps[i]), ignored);
+  }
+}
+
+}  // namespace drop

@@ -1,0 +1,288 @@
+#include "drop/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "drop/base/error.h"
+#include "drop/base/signals.h"
+#include "drop/base/text.h"
+#include "drop/log/logging.h"
+#include "drop/log/progress.h"
+#include "drop/train/training_file.h"
+
+namespace drop {
+
+namespace {
+
+constexpr double kCollapseDistance = 1e-3;
+constexpr double kBurstSeconds = 0.25;  // how long a signal may have to wait
+constexpr double kPlainProgressSeconds = 30.0;
+constexpr double kStatusSeconds = 5.0;  // how often status.json is renewed
+
+using SteadyClock = std::chrono::steady_clock;
+
+double seconds_since(SteadyClock::time_point start) {
+  return std::chrono::duration<double>(SteadyClock::now() - start).count();
+}
+
+// wall time that earlier sessions of the run had used when they reached `step`
+double earlier_wall_time(const std::filesystem::path& metrics, int64_t step) {
+  if (step == 0 || !std::filesystem::exists(metrics)) return 0.0;
+  double wall = 0.0;
+  std::istringstream lines(read_text_file(metrics));
+  for (std::string line; std::getline(lines, line);) {
+    long long row_step = 0;
+    double row_wall = 0.0;
+    if (std::sscanf(line.c_str(), "%lld,%lf,", &row_step, &row_wall) == 2 && row_step <= step)
+      wall = std::max(wall, row_wall);
+  }
+  return wall;
+}
+
+// is something due that happens every so many steps (0 = never)?
+bool is_due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+// the next step at which it is due, or `never`
+int64_t next_due(int64_t step, int64_t every, int64_t never) {
+  return every > 0 ? (step / every + 1) * every : never;
+}
+
+}  // namespace
+
+struct Trainer::Clock {
+  SteadyClock::time_point start = SteadyClock::now();
+  double earlier_s = 0.0;  // of the sessions before this one
+  double paused_s = 0.0;   // spent on evaluation and checkpoints, not counted as training speed
+  int64_t first_step = 0;  // of this session
+  SteadyClock::time_point last_status{};
+
+  double wall_s() const { return earlier_s + seconds_since(start); }
+  double training_s() const { return std::max(1e-9, seconds_since(start) - paused_s); }
+};
+
+Trainer::Trainer(TrainerInputs inputs, const RunFolder& folder, TrainState& state,
+                 const Sampler& sampler)
+    : inputs_(std::move(inputs)),
+      folder_(folder),
+      state_(state),
+      sampler_(sampler),
+      engine_(make_step_engine(inputs_.config.train.engine, state, sampler, inputs_.config.train)),
+      clock_(std::make_unique<Clock>()) {
+  clock_->earlier_s = earlier_wall_time(folder_.metrics(), state_.step);
+  clock_->first_step = state_.step;
+  sinks_.push_back(make_csv_sink(folder_.metrics(), state_.step));
+  sinks_.push_back(make_tensorboard_sink(folder_.path(), state_.step));
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::run() {
+  const TrainConfig& train = inputs_.config.train;
+  Progress progress("train", train.steps, inputs_.quiet, kPlainProgressSeconds, state_.step);
+  const auto status = [&](const std::string& name) {
+    const double rate =
+        static_cast<double>(state_.step - clock_->first_step) / clock_->training_s();
+    const double eta = rate > 0 ? static_cast<double>(train.steps - state_.step) / rate : 0.0;
+    folder_.write_status({name, state_.step, rate, eta});
+    clock_->last_status = SteadyClock::now();
+  };
+  status("running");
+  try {
+    if (state_.step == 0) save();
+    if (state_.step > 0) evaluate_if_due();  // an evaluation that a signal cut short
+
+    int64_t burst = 1;
+    while (state_.step < train.steps) {
+      // a burst that ends at the next thing to do, or soon enough for a signal
+      const auto burst_start = SteadyClock::now();
+      const int64_t count = std::min(burst, next_stop() - state_.step);
+      engine_->advance(count);
+      check_finite();
+      const double elapsed = std::max(1e-6, seconds_since(burst_start));
+      burst = std::max<int64_t>(
+          1, static_cast<int64_t>(static_cast<double>(count) * kBurstSeconds / elapsed));
+
+      // what is due at this step
+      const bool last = state_.step == train.steps;
+      if (is_due(state_.step, train.log_every) || last) log_metrics();
+      if (is_due(state_.step, inputs_.config.checkpoint.every) || evaluation_due() || last) save();
+      evaluate_if_due();
+      if (stop_requested()) {
+        if (!std::filesystem::exists(folder_.training_file(state_.step))) save();
+        throw Interrupted("stopped by a signal at step " + std::to_string(state_.step) +
+                          "; saved, continue with --resume");
+      }
+      if (seconds_since(clock_->last_status) > kStatusSeconds) status("running");
+      const StepMetrics now = engine_->metrics();
+      progress.update(state_.step, "behaviour " + shortest(std::round(now.behaviour * 1e3) / 1e3) +
+                                       "  td " + shortest(std::round(now.td * 1e6) / 1e6));
+    }
+    progress.finish();
+    status("finished");
+  } catch (const Interrupted&) {
+    progress.finish();
+    for (const auto& sink : sinks_) sink->flush();
+    status("interrupted");
+    throw;
+  } catch (...) {
+    progress.finish();
+    for (const auto& sink : sinks_) sink->flush();
+    status("failed");
+    throw;
+  }
+}
+
+int64_t Trainer::next_stop() const {
+  const Config& config = inputs_.config;
+  int64_t stop = config.train.steps;
+  for (const int64_t every : {config.train.log_every, config.checkpoint.every, config.eval.every}) {
+    stop = std::min(stop, next_due(state_.step, every, stop));
+  }
+  return stop;
+}
+
+bool Trainer::evaluation_due() const {
+  const int64_t every = inputs_.config.eval.every;
+  return inputs_.evaluator != nullptr && every > 0 &&
+         (is_due(state_.step, every) || state_.step == inputs_.config.train.steps);
+}
+
+void Trainer::save() {
+  const auto start = SteadyClock::now();
+  const int64_t step = state_.step;
+  inputs_.origin.step = step;
+  save_checkpoint(folder_.checkpoint(step), inputs_.origin, state_.model,
+                  state_.multiplier.value().item<double>(), inputs_.normaliser,
+                  inputs_.selftest_states);
+  save_training_file(folder_.training_file(step), state_, folder_.checkpoint(step));
+  folder_.rotate_checkpoints(inputs_.config.checkpoint.keep);
+  for (const auto& sink : sinks_) sink->flush();
+  clock_->paused_s += seconds_since(start);
+}
+
+void Trainer::log_metrics() {
+  const double scale = inputs_.origin.reward_scale;
+  const StepMetrics metrics = engine_->metrics();
+  EmbeddingHealth health;
+  {
+    const at::NoGradGuard no_grad;
+    health = embedding_health(state_.model.task_embedding().embeddings());
+  }
+  // scores and what is measured on them leave in raw reward units
+  const MetricValues values = {
+      {"loss/behaviour", metrics.behaviour},
+      {"loss/td", metrics.td / (scale * scale)},
+      {"conservative/gap", metrics.conservative_gap / scale},
+      {"conservative/multiplier", metrics.multiplier},
+      {"score/mean", metrics.mean_score / scale},
+      {"embedding/nearest_distance", health.nearest_distance},
+      {"embedding/saturated_share", health.saturated_share},
+      {"speed/steps_per_second",
+       static_cast<double>(state_.step - clock_->first_step) / clock_->training_s()},
+  };
+  for (const auto& sink : sinks_) sink->write(state_.step, clock_->wall_s(), values);
+
+  if (health.nearest_distance < kCollapseDistance && state_.model.shape().num_subtasks > 1 &&
+      !warned_collapse_) {
+    warned_collapse_ = true;
+    log().warn(
+        "step {}: the embeddings have collapsed (mean distance to the nearest other one {:.2g}, "
+        "{:.0f} % of their "
+        "coordinates saturated): sub-tasks can no longer be told apart. Cure: scale the rewards "
+        "down "
+        "(train.reward_scale: auto) and use train.multiplier: hinge",
+        state_.step, health.nearest_distance, 100.0 * health.saturated_share);
+  }
+}
+
+void Trainer::check_finite() {
+  const std::optional<BadStep> bad = engine_->first_bad_step();
+  if (!bad) return;
+  // the batch of that step, drawn again: a pure function of seed and step
+  const DrawnRows drawn = sampler_.draw_rows(bad->step);
+  const nlohmann::ordered_json report = {
+      {"step", bad->step},
+      {"loss_behaviour", std::to_string(bad->behaviour)},
+      {"loss_td_scaled", std::to_string(bad->td)},
+      {"conservative_gap_scaled", std::to_string(bad->conservative_gap)},
+      {"rows", drawn.rows},
+      {"subtasks", drawn.subtasks}};
+  char name[48];
+  std::snprintf(name, sizeof name, "failure_step_%09lld.json", static_cast<long long>(bad->step));
+  write_file_atomically(folder_.path() / name, report.dump(2) + "\n");
+  const std::vector<int64_t> steps = checkpoint_steps(folder_.path());
+  throw RunError((folder_.path() / name).string() + ": a loss was not finite at step " +
+                 std::to_string(bad->step) + " (behaviour " + std::to_string(bad->behaviour) +
+                 ", td " + std::to_string(bad->td) +
+                 "); the batch's rows are in that file, the last good checkpoint is step " +
+                 (steps.empty() ? "none" : std::to_string(steps.back())) +
+                 "; lower train.learning_rate or train.reward_scale, or look at those rows");
+}
+
+void Trainer::evaluate_if_due() {
+  if (!evaluation_due() || inputs_.evaluator->done(state_.step)) return;
+  const auto start = SteadyClock::now();
+  const MetricValues values =
+      inputs_.evaluator->evaluate(folder_.checkpoint(state_.step), state_.step);
+  for (const auto& sink : sinks_) {
+    sink->write(state_.step, clock_->wall_s(), values);
+    sink->flush();
+  }
+  clock_->paused_s += seconds_since(start);
+}
+
+bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256) {
+  std::vector<int64_t> steps = checkpoint_steps(folder.path());
+  std::string newest_problem;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    try {
+      load_training_pair(folder.checkpoint(*step), folder.training_file(*step), state,
+                         dataset_sha256);
+      return true;
+    } catch (const DataError& error) {
+      if (newest_problem.empty()) newest_problem = error.what();
+      log().warn("checkpoint of step {} cannot be used: {}", *step, error.what());
+    }
+  }
+  if (steps.empty()) return false;
+  throw DataError(folder.path().string() + ": no checkpoint can be resumed from; " +
+                  newest_problem);
+}
+
+void require_resumable(const std::filesystem::path& stored_config, const Config& config) {
+  // settings that do not change what is learned take the new values on both sides
+  const Config stored = load_config(stored_config.string());
+  Config same = stored;
+  same.dataset = config.dataset;  // the data's hash decides
+  same.seeds = config.seeds;
+  same.seed = config.seed;  // the checkpoint's seed decides
+  same.device = config.device;
+  same.precision = config.precision;
+  same.threads = config.threads;
+  same.train.steps = config.train.steps;
+  same.train.log_every = config.train.log_every;
+  same.train.engine = config.train.engine;
+  same.checkpoint = config.checkpoint;
+  same.search = config.search;
+  same.eval = config.eval;
+  std::istringstream before(to_yaml(same));
+  std::istringstream now(to_yaml(config));
+  std::string section;
+  for (std::string a, b; std::getline(before, a) && std::getline(now, b);) {
+    if (!a.empty() && a[0] != ' ' && a[0] != '#' && a.back() == ':') section = a;
+    if (a != b) {
+      throw UsageError(stored_config.string() + ": this run was started with `" + a +
+                       "` (section " + section + ") and cannot go on with `" + b +
+                       "`; use the same setting or a new --out");
+    }
+  }
+}
+
+}  // namespace drop

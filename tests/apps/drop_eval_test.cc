@@ -1,0 +1,266 @@
+// drop_eval: tables, JSON, and the checkpoints that it refuses
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <set>
+
+#include "apps/workbench.h"
+
+namespace drop {
+namespace {
+
+using testing::Arguments;
+using testing::checkpoint_of;
+using ::testing::ElementsAre;
+using testing::expect_done;
+using testing::expect_refusal;
+using testing::finished_run;
+using ::testing::HasSubstr;
+using testing::Json;
+using testing::ProcessResult;
+using testing::set;
+using ::testing::StartsWith;
+using testing::TensorFile;
+
+ProcessResult evaluate(const std::string& path, const Arguments& more) {
+  return testing::run_program("drop_eval", Arguments{"--checkpoint", path, "--quiet"} + more);
+}
+
+// with `--json -` standard output is JSON and nothing else
+Json json_from(const ProcessResult& result) {
+  expect_done(result);
+  const Json json = Json::parse(result.out, nullptr, /*allow_exceptions=*/false);
+  EXPECT_FALSE(json.is_discarded()) << result.out;
+  return json;
+}
+
+// what a seed must repeat: all but the speed
+Json without_speed(Json json) {
+  json.erase("env_steps_per_second");
+  return json;
+}
+
+TEST(DropEval, PrintsATableWithReferences) {
+  const ProcessResult result =
+      testing::run_program("drop_eval", {"--checkpoint", finished_run(), "--episodes", "2"});
+  expect_done(result);
+  for (const char* part : {"return", "normalised", "best", "grad", "best-ada", "grad-ada", "random",
+                           "expert", "maze2d-umaze-dense"}) {
+    EXPECT_THAT(result.out, HasSubstr(part));
+  }
+  // a line for each rule of the config
+  std::set<std::string> rules;
+  for (const std::string& line : testing::lines_of(result.out)) {
+    rules.insert(line.substr(0, line.find(' ')));
+  }
+  for (const char* rule : {"best", "grad", "best-ada", "grad-ada"}) {
+    EXPECT_TRUE(rules.contains(rule)) << rule;
+  }
+}
+
+TEST(DropEval, OneRuleOnOneCheckpointIsOneObject) {
+  const testing::TemporaryFolder folder;
+  const Arguments more = {"--rule", "best-ada", "--episodes", "3", "--seed", "5"};
+  const Json json = json_from(evaluate(finished_run(), more + Arguments{"--json", "-"}));
+  EXPECT_EQ(json["task"], "maze2d-umaze-dense");
+  EXPECT_EQ(json["dataset"], "maze");
+  // a run's folder stands for its newest checkpoint
+  EXPECT_EQ(json["checkpoint"], checkpoint_of(finished_run(), 60));
+  EXPECT_EQ(json["step"], 60);
+  EXPECT_EQ(json["rule"], "best-ada");
+  EXPECT_EQ(json["seed"], 5);
+  ASSERT_EQ(json["episodes"].size(), 3u);
+  const double random = json["reference"]["random"];
+  const double expert = json["reference"]["expert"];
+  double sum = 0.0;
+  double squares = 0.0;
+  for (const Json& episode : json["episodes"]) {
+    const double value = episode["return"];
+    sum += value;
+    squares += value * value;
+    EXPECT_EQ(episode["length"], 300);
+    EXPECT_EQ(episode["terminated"], false);
+    EXPECT_NEAR(episode["normalised_score"].get<double>(),
+                100.0 * (value - random) / (expert - random), 1e-9);
+  }
+  EXPECT_NEAR(json["mean"].get<double>(), sum / 3, 1e-9);
+  EXPECT_NEAR(json["std"].get<double>(), std::sqrt(squares / 3 - sum * sum / 9), 1e-6);
+  EXPECT_GT(json["env_steps_per_second"].get<double>(), 0.0);
+
+  // the same seed again, into a file: the same figures, and the table on standard output
+  const std::string file = folder.file("result.json");
+  const ProcessResult again = evaluate(finished_run(), more + Arguments{"--json", file});
+  expect_done(again);
+  EXPECT_THAT(again.out, HasSubstr("best-ada"));
+  EXPECT_EQ(without_speed(testing::json_of(file)), without_speed(json));
+
+  // another seed starts elsewhere
+  const Json other = json_from(evaluate(
+      finished_run(), {"--rule", "best-ada", "--episodes", "3", "--seed", "6", "--json", "-"}));
+  EXPECT_NE(other["episodes"], json["episodes"]);
+}
+
+TEST(DropEval, SeveralResultsComeWithASummary) {
+  const Json json = json_from(evaluate(
+      finished_run(), {"--last", "2", "--rule", "best, grad", "--episodes", "2", "--json", "-"}));
+  std::vector<std::string> order;
+  for (const Json& result : json.at("results")) {
+    order.push_back(std::to_string(result["step"].get<int>()) + " " +
+                    result["rule"].get<std::string>());
+    EXPECT_EQ(result["episodes"].size(), 2u);
+  }
+  EXPECT_THAT(order, ElementsAre("40 best", "40 grad", "60 best", "60 grad"));
+  ASSERT_EQ(json.at("summary").size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    const Json& summary = json["summary"][i];
+    EXPECT_EQ(summary["rule"], i == 0 ? "best" : "grad");
+    EXPECT_EQ(summary["checkpoints"], 2);
+    EXPECT_EQ(summary["episodes"], 4);
+    const double mean =
+        (json["results"][i]["mean"].get<double>() + json["results"][i + 2]["mean"].get<double>()) /
+        2;
+    EXPECT_NEAR(summary["mean"].get<double>(), mean, 1e-9);
+  }
+}
+
+TEST(DropEval, TakesSeveralCheckpointsAndMoreThanARunHas) {
+  const Json json = json_from(testing::run_program(
+      "drop_eval", {"--checkpoint", checkpoint_of(finished_run(), 0), finished_run(), "--last",
+                    "100", "--rule", "best", "--episodes", "1", "--json", "-", "--quiet"}));
+  std::vector<int> steps;
+  for (const Json& result : json.at("results")) steps.push_back(result["step"]);
+  EXPECT_THAT(steps, ElementsAre(0, 0, 20, 40, 60));
+}
+
+TEST(DropEval, SearchSettingsMayBeOverriddenTheRestMayNot) {
+  const Arguments more = {"--rule", "grad", "--episodes", "1", "--json", "-"};
+  // without a single ascent step `grad` is `best`
+  const Json still = json_from(evaluate(finished_run(), more + set({"search.ascent_steps=0"})));
+  const Json best =
+      json_from(evaluate(finished_run(), {"--rule", "best", "--episodes", "1", "--json", "-"}));
+  EXPECT_EQ(still["episodes"], best["episodes"]);
+  expect_refusal(evaluate(finished_run(), more + set({"model.hidden_width=8"})), "drop_eval", 2,
+                 {"model.hidden_width"});
+  expect_refusal(evaluate(finished_run(), more + set({"search.steps=8"})), "drop_eval", 2,
+                 {"search.steps"});
+}
+
+TEST(DropEval, RefusesWrongUsage) {
+  expect_refusal(evaluate(finished_run(), {"--rule", "best,bset"}), "drop_eval", 2,
+                 {"bset", "best-ada"});
+  expect_refusal(evaluate(finished_run(), {"--rule", ","}), "drop_eval", 2, {"rule"});
+  expect_refusal(evaluate(finished_run(), {"--episodes", "0"}), "drop_eval", 2, {"--episodes"});
+  expect_refusal(evaluate(finished_run(), {"--episodes", "ten"}), "drop_eval", 2, {"ten"});
+  expect_refusal(evaluate(finished_run(), {"--seed", "-1"}), "drop_eval", 2, {"seed", "-1"});
+}
+
+class Checkpoints : public testing::Workbench {
+ protected:
+  // a changed copy of a good checkpoint, with both hashes right
+  std::string changed(const std::function<void(TensorFile&)>& change) {
+    TensorFile copy = TensorFile::read(checkpoint_of(finished_run(), 60));
+    change(copy);
+    copy.write(file("changed.safetensors"));
+    return file("changed.safetensors");
+  }
+  // a copy with other bytes
+  std::string damaged(const std::function<void(std::string&)>& damage) {
+    std::string bytes = read_text_file(checkpoint_of(finished_run(), 60));
+    damage(bytes);
+    return write("damaged.safetensors", bytes);
+  }
+  void expect_eval_refuses(const std::string& path, int status, const Arguments& parts) {
+    SCOPED_TRACE(::testing::PrintToString(parts));
+    expect_refusal(evaluate(path, {"--rule", "best", "--episodes", "1"}), "drop_eval", status,
+                   Arguments{path} + parts);
+  }
+};
+
+TEST_F(Checkpoints, ARewrittenOneIsAsGood) {
+  // the tests' own writer is right: what follows is refused for what was changed
+  const std::string path = changed([](TensorFile&) {});
+  EXPECT_EQ(read_text_file(path), read_text_file(checkpoint_of(finished_run(), 60)));
+}
+
+TEST_F(Checkpoints, DamagedOnesAreRefused) {
+  expect_eval_refuses(file("missing.safetensors"), 3, {});
+  std::filesystem::create_directories(file("empty folder"));
+  expect_eval_refuses(file("empty folder"), 3, {"no checkpoint"});
+  expect_eval_refuses(write("empty.safetensors", ""), 3, {});
+  expect_eval_refuses(write("text.safetensors", "this is no checkpoint, just some text"), 3, {});
+  expect_eval_refuses(damaged([](std::string& bytes) { bytes.resize(bytes.size() - 4); }), 3,
+                      {"payload_sha256"});
+  expect_eval_refuses(damaged([](std::string& bytes) { bytes.resize(50); }), 3, {"header"});
+  expect_eval_refuses(damaged([](std::string& bytes) { bytes.back() ^= 1; }), 3,
+                      {"payload_sha256"});
+  // a setting in the header, changed in place
+  expect_eval_refuses(damaged([](std::string& bytes) {
+                        const size_t at = bytes.find("discount: 0.99");
+                        ASSERT_NE(at, std::string::npos);
+                        bytes[at + 12] = '1';
+                      }),
+                      3, {"header_sha256"});
+  expect_eval_refuses(damaged([](std::string& bytes) { bytes += "more"; }), 3, {});
+  // the training half is no model
+  expect_eval_refuses(testing::training_file_of(finished_run(), 60), 3, {});
+}
+
+TEST_F(Checkpoints, WrongContentWithRightHashesIsRefused) {
+  const std::string weight = "score.state_action_encoder.0.weight";
+  expect_eval_refuses(changed([&](TensorFile& file) {
+                        EXPECT_EQ(file.header[weight]["shape"], Json({16, 6}));
+                        file.header[weight]["shape"] = {6, 16};
+                      }),
+                      3, {weight, "[6, 16]", "[16, 6]"});
+  expect_eval_refuses(changed([&](TensorFile& file) {
+                        Json renamed = Json::object();
+                        for (const auto& [name, entry] : file.header.items()) {
+                          renamed[name == weight ? "score.other" : name] = entry;
+                        }
+                        file.header = renamed;
+                      }),
+                      3, {weight, "missing"});
+  expect_eval_refuses(changed([&](TensorFile& file) {
+                        file.set_value(weight, 7, std::numeric_limits<float>::quiet_NaN());
+                      }),
+                      3, {weight, "7", "finite"});
+  expect_eval_refuses(changed([](TensorFile& file) {
+                        file.set_value("selftest.scores", 2,
+                                       file.values("selftest.scores")[2] + 1.0f);
+                      }),
+                      3, {"self-test"});
+  expect_eval_refuses(changed([](TensorFile& file) {
+                        for (size_t i = 0; i < 4; ++i) {
+                          file.set_value("policy.action_encoder.3.bias", i % 2, 3.0f);
+                        }
+                      }),
+                      3, {"self-test"});
+  expect_eval_refuses(
+      changed([](TensorFile& file) { file.header["__metadata__"]["format_version"] = "2"; }), 3,
+      {"format_version", "2"});
+  expect_eval_refuses(
+      changed([](TensorFile& file) { file.header["__metadata__"].erase("reward_scale"); }), 3,
+      {"reward_scale"});
+  expect_eval_refuses(
+      changed([](TensorFile& file) { file.header["__metadata__"]["config"] = "train: {x: 1}"; }), 3,
+      {"config"});
+}
+
+TEST_F(Checkpoints, TasksWithoutAnEnvironmentAreNamed) {
+  expect_eval_refuses(changed([](TensorFile& file) { file.header["__metadata__"]["task"] = ""; }),
+                      2, {"task"});
+  // nothing is wrong with this file but that its task is unknown here
+  const auto refused = [&](const std::string& task, const Arguments& parts) {
+    const std::string path =
+        changed([&](TensorFile& file) { file.header["__metadata__"]["task"] = task; });
+    expect_refusal(evaluate(path, {"--rule", "best", "--episodes", "1"}), "drop_eval", 2, parts);
+  };
+  refused("maze2d-umaxe", {"maze2d-umaxe", "maze2d-umaze"});
+  // and a task of other dimensions than the model's
+  refused("hopper", {"hopper", "11", "4"});
+}
+
+}  // namespace
+}  // namespace drop

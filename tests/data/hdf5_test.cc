@@ -1,0 +1,103 @@
+#include "drop/data/hdf5.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "drop/base/error.h"
+#include "drop/base/files.h"
+#include "support/paths.h"
+
+namespace drop {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::string error_of(const std::string& path, const std::string& name) {
+  try {
+    read_hdf5_array(path, name);
+  } catch (const DataError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ReadHdf5Array, ReadsIntegersFloatsAndScalars) {
+  const std::string file = testing::fixture("hopper_medium-v2.hdf5");
+  const Hdf5Array observations = read_hdf5_array(file, "observations");
+  EXPECT_THAT(observations.shape, ElementsAre(30, 3));
+  EXPECT_FLOAT_EQ(static_cast<float>(observations.values[3 * 7 + 2]), 7.02F);
+  EXPECT_THAT(read_hdf5_array(file, "infos/qpos").shape, ElementsAre(30, 2));
+  const Hdf5Array scalar = read_hdf5_array(file, "metadata/iteration");
+  EXPECT_TRUE(scalar.shape.empty());
+  EXPECT_THAT(scalar.values, ElementsAre(5.0));
+}
+
+TEST(ReadHdf5Array, NamesWhatIsWrong) {
+  const std::string file = testing::fixture("hopper_medium-v2.hdf5");
+  EXPECT_THAT(error_of(file, "states"), HasSubstr("key 'states' is missing"));
+  EXPECT_THAT(error_of(file, "states"), HasSubstr("infos/qpos"));
+  EXPECT_THAT(error_of(file, "infos/states"), HasSubstr("is missing"));
+  EXPECT_THAT(error_of(file, "infos"), HasSubstr("cannot be opened as an array"));
+  EXPECT_THAT(error_of(file, "metadata/algorithm"), HasSubstr("has the type string"));
+  EXPECT_THAT(error_of("no/such.h5", "states"), HasSubstr("No such file"));
+  EXPECT_THAT(error_of(DROP_FIXTURES, "states"), HasSubstr("not a regular file"));
+  EXPECT_THAT(error_of(testing::fixture("make_fixtures.py"), "states"),
+              HasSubstr("not an HDF5 file"));
+  EXPECT_THAT(error_of(testing::fixture("broken_soft_link.hdf5"), "elsewhere/observations"),
+              HasSubstr("external link"));
+}
+
+TEST(Hdf5ResultWriter, RoundTrip) {
+  const testing::TemporaryFolder folder;
+  const std::string path = folder.file("result.h5");
+  const std::vector<float> embedding = {0.5F, -1.0F, 0.25F, 1.0F, 2.0F, 3.0F};
+  const std::vector<double> score = {0.1, 1e300};
+  const std::vector<int64_t> subtask = {int64_t{1} << 40, -3};
+  Hdf5ResultWriter writer(path);
+  writer.add("best/embedding", {2, 3}, std::span<const float>(embedding));
+  writer.add("best/score", {2}, std::span<const double>(score));
+  writer.add("best/subtask", {2}, std::span<const int64_t>(subtask));
+  writer.add("best-ada/score", {0}, std::span<const double>());
+  writer.set_attribute("checkpoint", "step_1");
+  EXPECT_FALSE(std::filesystem::exists(path));
+  writer.close();
+
+  EXPECT_THAT(read_hdf5_array(path, "best/embedding").shape, ElementsAre(2, 3));
+  EXPECT_THAT(read_hdf5_array(path, "best/embedding").values,
+              ElementsAre(0.5, -1.0, 0.25, 1.0, 2.0, 3.0));
+  EXPECT_EQ(read_hdf5_array(path, "best/score").values, score);
+  EXPECT_THAT(read_hdf5_array(path, "best/subtask").values, ElementsAre(1099511627776.0, -3.0));
+  EXPECT_TRUE(read_hdf5_array(path, "best-ada/score").values.empty());
+}
+
+TEST(Hdf5ResultWriter, LeavesNothingWithoutClose) {
+  const testing::TemporaryFolder folder;
+  {
+    Hdf5ResultWriter writer(folder.file("result.h5"));
+    writer.add("a", {1}, std::span<const double>(std::vector<double>{1.0}));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(Hdf5ResultWriter, RefusesWrongShapesAndTakenNames) {
+  const testing::TemporaryFolder folder;
+  const std::vector<double> values = {1.0, 2.0};
+  Hdf5ResultWriter writer(folder.file("result.h5"));
+  EXPECT_THROW(writer.add("a", {3}, std::span<const double>(values)), RunError);
+  EXPECT_THROW(writer.add("a", {-2}, std::span<const double>(values)), RunError);
+  writer.add("a", {2}, std::span<const double>(values));
+  EXPECT_THROW(writer.add("a", {2}, std::span<const double>(values)), RunError);
+  writer.close();
+  EXPECT_THROW(writer.add("b", {2}, std::span<const double>(values)), RunError);
+}
+
+TEST(Hdf5ResultWriter, AFolderThatIsNotThereIsARunError) {
+  Hdf5ResultWriter writer("/no/such/folder/result.h5");
+  EXPECT_THROW(writer.close(), RunError);
+}
+
+}  // namespace
+}  // namespace drop

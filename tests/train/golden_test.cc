@@ -1,0 +1,130 @@
+// Losses, gradients and ten training steps against the independent PyTorch reference of
+// tests/golden (which shares no code with the library).
+
+#include <gtest/gtest.h>
+
+#include "support/golden.h"
+#include "train/eager_step_engine.h"
+
+namespace drop {
+namespace {
+
+using testing::deviation;
+using testing::GoldenFile;
+
+// float32 engines differ by the order of summation (tests/golden/README.md gives 2.5e-6)
+constexpr double kFloatTolerance = 1e-5;
+constexpr double kDoubleTolerance = 1e-10;
+
+struct Case {
+  std::string name;
+  at::ScalarType type;
+};
+
+class GoldenTraining : public ::testing::TestWithParam<Case> {
+ protected:
+  GoldenTraining() : golden_("golden_" + GetParam().name + ".safetensors") {}
+
+  TrainConfig config() const {
+    TrainConfig config;
+    config.discount = golden_.number("discount");
+    config.target_rate = golden_.number("target_rate");
+    config.learning_rate = golden_.number("learning_rate");
+    config.conservative = golden_.on("conservative");
+    config.conservative_threshold = golden_.number("threshold_scaled");  // reward scale 1
+    config.multiplier_rate = golden_.number("multiplier_rate");
+    config.multiplier_initial = golden_["init.multiplier.value"].item<double>();
+    config.td_updates_embedding = golden_.on("td_updates_embedding");
+    const std::string& form = golden_.metadata.at("multiplier");
+    config.multiplier = form == "log"         ? MultiplierForm::kLog
+                        : form == "projected" ? MultiplierForm::kProjected
+                                              : MultiplierForm::kHinge;
+    return config;
+  }
+
+  TrainState initial_state() const {
+    ModelShape shape;
+    shape.state_dim = golden_["batch.states"].size(2);
+    shape.action_dim = golden_["batch.actions"].size(2);
+    shape.num_subtasks = golden_["init.task_embedding.encoder.0.weight"].size(1);
+    shape.embedding_dim = golden_["batch.z_u"].size(2);
+    shape.hidden_width = golden_["init.task_embedding.encoder.0.weight"].size(0);
+    shape.policy_std = golden_.metadata.at("policy_std") == "learned" ? PolicyStd::kLearned : PolicyStd::kFixed;
+    TrainState state(shape, config(), /*reward_scale=*/1.0, /*seed=*/0, at::TensorOptions(GetParam().type));
+    for (ParameterBuffer* buffer : {&state.model.parameters(), &state.model.target_parameters()}) {
+      for (size_t i = 0; i < buffer->specs().size(); ++i) {
+        buffer->views()[i].copy_(golden_["init." + buffer->specs()[i].name]);
+      }
+    }
+    return state;
+  }
+
+  Batch batch(int64_t t) const {
+    const auto part = [&](const char* name) { return golden_[std::string("batch.") + name][t].to(GetParam().type); };
+    return {part("states"),       part("actions"),      part("rewards"),
+            part("next_states"),  part("next_actions"), part("terminals"),
+            golden_["batch.subtasks"][t]};
+  }
+  at::Tensor uniform_z(int64_t t) const { return golden_["batch.z_u"][t].to(GetParam().type); }
+
+  // golden results of double precision serve both types; float32 has its own tolerance
+  const at::Tensor& expected(const std::string& name) const { return golden_["f64." + name]; }
+  double tolerance() const { return GetParam().type == at::kDouble ? kDoubleTolerance : kFloatTolerance; }
+
+  GoldenFile golden_;
+};
+
+TEST_P(GoldenTraining, GradientsOfTheFirstStep) {
+  TrainState state = initial_state();
+  EagerStepEngine engine(state, nullptr, config());
+  engine.compute_gradients(batch(0), uniform_z(0));
+  const ParameterBuffer& gradients = engine.gradients();
+  for (size_t i = 0; i < gradients.specs().size(); ++i) {
+    const std::string& name = gradients.specs()[i].name;
+    EXPECT_LT(deviation(gradients.views()[i], expected("grad." + name)), tolerance()) << name;
+  }
+}
+
+TEST_P(GoldenTraining, LossesAndWeightsOverTenSteps) {
+  TrainState state = initial_state();
+  EagerStepEngine engine(state, nullptr, config());
+  const int64_t steps = golden_["batch.states"].size(0);
+  ASSERT_EQ(steps, 10);
+  const auto near = [&](double found, const at::Tensor& series, int64_t t) {
+    const double scale = std::max(1e-6, series.abs().max().item<double>());
+    EXPECT_NEAR(found, series[t].item<double>(), tolerance() * scale) << "step " << t;
+  };
+  for (int64_t t = 0; t < steps; ++t) {
+    near(state.multiplier.value().item<double>(), expected("multiplier"), t);
+    engine.step(batch(t), uniform_z(t));
+    const StepMetrics metrics = engine.metrics();
+    near(metrics.behaviour, expected("loss_behaviour"), t);
+    near(metrics.td, expected("loss_td"), t);
+    near(metrics.conservative_gap, expected("conservative_gap"), t);
+  }
+  near(state.multiplier.value().item<double>(), expected("multiplier"), steps);
+  for (const ParameterBuffer* buffer : {&state.model.parameters(), &state.model.target_parameters()}) {
+    for (size_t i = 0; i < buffer->specs().size(); ++i) {
+      const std::string& name = buffer->specs()[i].name;
+      EXPECT_LT(deviation(buffer->views()[i], expected("final." + name)), tolerance()) << name;
+    }
+  }
+  EXPECT_EQ(state.step, steps);
+  EXPECT_FALSE(engine.first_bad_step().has_value());
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const char* name : {"hinge", "projected", "log", "off", "learned_std", "no_td_embedding"}) {
+    cases.push_back({name, at::kDouble});
+    cases.push_back({name, at::kFloat});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenTraining, ::testing::ValuesIn(all_cases()), [](const auto& info) {
+  return info.param.name + (info.param.type == at::kDouble ? "_float64" : "_float32");
+});
+
+}  // namespace
+}  // namespace drop

@@ -1,0 +1,43 @@
+# Looks for everything the build needs before anything is compiled, and says in one go what is
+# missing and which command brings it.
+
+set(missing "")
+function(probe_header header package)
+  find_path(probe_${package} ${header} PATH_SUFFIXES hdf5/serial)
+  mark_as_advanced(probe_${package})
+  if(NOT probe_${package})
+    list(APPEND missing "${header} (Debian package ${package})")
+    set(missing "${missing}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+probe_header(hdf5.h libhdf5-dev)
+probe_header(yaml-cpp/yaml.h libyaml-cpp-dev)
+probe_header(spdlog/spdlog.h libspdlog-dev)
+probe_header(CLI/CLI.hpp libcli11-dev)
+probe_header(nlohmann/json.hpp nlohmann-json3-dev)
+probe_header(openssl/evp.h libssl-dev)
+probe_header(isa-l/crc.h libisal-dev)
+probe_header(pb.h libnanopb-dev)
+if(DROP_BUILD_TESTS)
+  probe_header(gtest/gtest.h libgtest-dev)
+  probe_header(gmock/gmock.h libgmock-dev)
+endif()
+find_program(NANOPB_GENERATOR NAMES nanopb_generator nanopb_generator.py)
+if(NOT NANOPB_GENERATOR)
+  list(APPEND missing "nanopb_generator (Debian package nanopb)")
+endif()
+
+file(GLOB site_packages "${DROP_VENV}/lib/python3*/site-packages")
+if(NOT EXISTS "${site_packages}/torch/include/ATen/ATen.h")
+  list(APPEND missing "LibTorch: no torch wheel under ${DROP_VENV}")
+endif()
+if(NOT EXISTS "${site_packages}/mujoco/include/mujoco/mujoco.h")
+  list(APPEND missing "MuJoCo: no mujoco wheel under ${DROP_VENV}")
+endif()
+
+if(missing)
+  list(JOIN missing "\n  - " missing)
+  message(FATAL_ERROR "The build needs what is not here:\n  - ${missing}\n"
+          "Cure: run ./scripts/setup.sh once (or give -DDROP_VENV=FOLDER of another virtual environment).")
+endif()
