@@ -140,7 +140,8 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
   app.add_option("--seed", options.seed, "Seed of start states and sampled actions")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--json", options.json,
                  "Write the results as JSON to a file, or to standard output with -");
   app.add_option("--set", options.overrides,

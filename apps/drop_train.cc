@@ -24,6 +24,7 @@
 #include "drop/env/reference_scores.h"
 #include "drop/log/logging.h"
 #include "drop/nn/runtime.h"
+#include "drop/search/ascent_engine.h"
 #include "drop/train/run_folder.h"
 #include "drop/train/trainer.h"
 #include "program.h"
@@ -43,18 +44,28 @@ struct TrainOptions {
   std::string command_line;
 };
 
-// what a data set looks like to training, before a seed is chosen
+// a data set as training needs it, before a seed is chosen
 struct PreparedData {
   TrajectoryDataset dataset;
   std::vector<Trajectory> trajectories;
   Normaliser normaliser;
-  RewardTransform rewards;
-  std::string task;
-  double return_mean = 0.0;
-  double return_max = 0.0;
+  at::Tensor selftest_states;    // four raw states spread over the file
+  ModelOrigin origin;            // all but config and step
+  nlohmann::ordered_json facts;  // for provenance.json
 };
 
+at::Tensor pick_selftest_states(const TrajectoryDataset& dataset) {
+  constexpr int64_t kStates = 4;
+  at::Tensor states = at::empty({kStates, dataset.state_dim}, at::kFloat);
+  for (int64_t i = 0; i < kStates; ++i) {
+    const auto row = dataset.observation((dataset.rows - 1) * i / (kStates - 1));
+    std::copy(row.begin(), row.end(), states.data_ptr<float>() + i * dataset.state_dim);
+  }
+  return states;
+}
+
 PreparedData prepare(const Config& config) {
+  // HDF5 -> TrajectoryDataset
   const DatasetSource source = find_dataset(config.dataset, config.task);
   const D4rlFileInfo info = inspect_d4rl_file(source.path);
   log().info("data: {} ({} rows, {} state and {} action dimensions, about {} in memory)",
@@ -62,22 +73,44 @@ PreparedData prepare(const Config& config) {
              human_bytes(static_cast<double>(info.memory_bytes)));
   PreparedData data;
   data.dataset = read_d4rl_file(source);
-  data.trajectories = data.dataset.usable_trajectories(config.decomposition.keep_unfinished);
+  const TrajectoryDataset& dataset = data.dataset;
+  data.trajectories = dataset.usable_trajectories(config.decomposition.keep_unfinished);
   if (data.trajectories.empty()) {
     throw DataError(
         source.path +
         ": no finished trajectory; set decomposition.keep_unfinished: on, or use another file");
   }
-  data.normaliser = fit_normaliser(data.dataset.observations, data.dataset.state_dim);
-  data.rewards.shift =
-      config.train.reward_shift.value_or(data.dataset.family == Family::kAntMaze ? -1.0 : 0.0);
-  data.rewards.scale = config.train.reward_scale.value_or(auto_reward_scale(
-      data.dataset, data.trajectories, config.train.discount, data.rewards.shift));
-  data.task = config.task.empty() ? source.task : config.task;
-  data.return_max = data.trajectories.front().return_sum;
+  data.normaliser = fit_normaliser(dataset.observations, dataset.state_dim);
+  data.selftest_states = pick_selftest_states(dataset);
+
+  // what the scores will be compared with
+  ModelOrigin& origin = data.origin;
+  origin.task = config.task.empty() ? source.task : config.task;
+  origin.dataset = dataset.id;
+  origin.dataset_sha256 = dataset.sha256;
+  origin.reward_shift =
+      config.train.reward_shift.value_or(dataset.family == Family::kAntMaze ? -1.0 : 0.0);
+  origin.reward_scale = config.train.reward_scale.value_or(
+      auto_reward_scale(dataset, data.trajectories, config.train.discount, origin.reward_shift));
+  origin.data_return_max = data.trajectories.front().return_sum;
+  const auto count = static_cast<double>(data.trajectories.size());
   for (const Trajectory& trajectory : data.trajectories) {
-    data.return_mean += trajectory.return_sum / static_cast<double>(data.trajectories.size());
-    data.return_max = std::max(data.return_max, trajectory.return_sum);
+    origin.data_return_mean += trajectory.return_sum / count;
+    origin.data_length_mean += static_cast<double>(trajectory.length()) / count;
+    origin.data_return_max = std::max(origin.data_return_max, trajectory.return_sum);
+  }
+  data.facts = {{"path", dataset.path},
+                {"id", dataset.id},
+                {"sha256", dataset.sha256},
+                {"rows", dataset.rows},
+                {"family", to_string(dataset.family)},
+                {"trajectories", data.trajectories.size()},
+                {"length_mean", origin.data_length_mean},
+                {"return_mean", origin.data_return_mean},
+                {"return_max", origin.data_return_max}};
+  if (const auto reference = reference_score(origin.task, origin.dataset)) {
+    data.facts["return_mean_normalised"] = normalised_score(origin.data_return_mean, *reference);
+    data.facts["return_max_normalised"] = normalised_score(origin.data_return_max, *reference);
   }
   return data;
 }
@@ -89,44 +122,24 @@ Decomposition decompose_data(const Config& config, const PreparedData& data, int
     returns.push_back(trajectory.return_sum);
     transitions.push_back(trajectory.transitions());
   }
-  return decompose(config.decomposition, returns, transitions, static_cast<uint64_t>(seed));
+  Decomposition decomposition =
+      decompose(config.decomposition, returns, transitions, static_cast<uint64_t>(seed));
+  for (const std::string& warning : decomposition.warnings) log().warn("{}", warning);
+  return decomposition;
 }
 
-// four states spread over the file, for the checkpoint's self-test
-at::Tensor pick_selftest_states(const TrajectoryDataset& dataset) {
-  constexpr int64_t kStates = 4;
-  at::Tensor states = at::empty({kStates, dataset.state_dim}, at::kFloat);
-  for (int64_t i = 0; i < kStates; ++i) {
-    const auto row = dataset.observation((dataset.rows - 1) * i / (kStates - 1));
-    std::copy(row.begin(), row.end(), states.data_ptr<float>() + i * dataset.state_dim);
-  }
-  return states;
-}
-
-void write_provenance(const RunFolder& folder, const TrainOptions& options, const Config& config,
-                      const PreparedData& data, const Runtime& runtime, int64_t seed,
+void write_provenance(const RunFolder& folder, const TrainOptions& options,
+                      const PreparedData& data, const Config& config, const Runtime& runtime,
                       int64_t resumed_from) {
   nlohmann::ordered_json json;
   for (const Report& report : {build_report(), machine_report(), runtime_report(runtime)}) {
     for (const auto& [name, value] : report) json[name] = value;
   }
   json["mujoco"] = mj_versionString();
-  const auto reference = reference_score(data.task, data.dataset.id);
-  json["data"] = {{"path", data.dataset.path},
-                  {"id", data.dataset.id},
-                  {"sha256", data.dataset.sha256},
-                  {"rows", data.dataset.rows},
-                  {"family", to_string(data.dataset.family)},
-                  {"trajectories", data.trajectories.size()},
-                  {"return_mean", data.return_mean},
-                  {"return_max", data.return_max}};
-  if (reference) {
-    json["data"]["return_mean_normalised"] = normalised_score(data.return_mean, *reference);
-    json["data"]["return_max_normalised"] = normalised_score(data.return_max, *reference);
-  }
-  json["reward_scale"] = data.rewards.scale;
-  json["reward_shift"] = data.rewards.shift;
-  json["seed"] = seed;
+  json["data"] = data.facts;
+  json["reward_scale"] = data.origin.reward_scale;
+  json["reward_shift"] = data.origin.reward_shift;
+  json["seed"] = config.seed;
   json["eval_seed"] = config.eval.seed;
   json["command_line"] = options.command_line;
   // a resumed run keeps what earlier sessions wrote
@@ -134,8 +147,9 @@ void write_provenance(const RunFolder& folder, const TrainOptions& options, cons
   if (std::filesystem::exists(folder.provenance())) {
     const auto before =
         nlohmann::ordered_json::parse(read_text_file(folder.provenance()), nullptr, false);
-    if (before.is_object() && before.contains("sessions") && before["sessions"].is_array())
+    if (before.is_object() && before.contains("sessions") && before["sessions"].is_array()) {
       sessions = before["sessions"];
+    }
   }
   sessions.push_back({{"from_step", resumed_from},
                       {"command_line", options.command_line},
@@ -158,17 +172,40 @@ void warn_of_short_sight(const TrainConfig& train) {
   }
 }
 
+void announce(const PreparedData& data, const Decomposition& decomposition,
+              const Runtime& runtime) {
+  const ModelOrigin& origin = data.origin;
+  std::string scores;
+  if (const auto reference = reference_score(origin.task, origin.dataset)) {
+    scores = fmt::format(" (normalised {:.1f}, {:.1f})",
+                         normalised_score(origin.data_return_mean, *reference),
+                         normalised_score(origin.data_return_max, *reference));
+  }
+  log().info("{} trajectories in {} sub-tasks; returns: mean {:.1f}, best {:.1f}{}",
+             data.trajectories.size(), decomposition.num_subtasks(), origin.data_return_mean,
+             origin.data_return_max, scores);
+  log().info("reward scale {:.4g}, shift {:g}; device {}, {} threads", origin.reward_scale,
+             origin.reward_shift, runtime.device.str(), runtime.threads);
+}
+
+// evaluation on the way, where it is asked for and the task has an environment
+std::unique_ptr<TrainingEvaluator> make_evaluator(const Config& config, const ModelOrigin& origin,
+                                                  const RunFolder& folder, const Runtime& runtime) {
+  if (config.eval.every == 0) return nullptr;
+  if (EnvironmentRegistry::instance().contains(origin.task)) {
+    return std::make_unique<RunEvaluator>(config, folder, runtime, origin.dataset);
+  }
+  log().warn("{}; evaluation is off",
+             origin.task.empty()
+                 ? "no task is given and none follows from the data set's name (set `task`)"
+                 : "task " + origin.task + " has no environment in this version");
+  return nullptr;
+}
+
 // one run of one seed, from the data to the last checkpoint
 void train_one(Config config, const TrainOptions& options, const std::filesystem::path& out,
-               PreparedData data, const Runtime& runtime, int64_t seed) {
+               PreparedData data, const Runtime& runtime) {
   // all that can be refused is refused before anything is written
-  config.seed = seed;
-  config.seeds.clear();
-  const Decomposition decomposition = decompose_data(config, data, seed);
-  for (const std::string& warning : decomposition.warnings) log().warn("{}", warning);
-  const ModelShape shape = {data.dataset.state_dim,       data.dataset.action_dim,
-                            decomposition.num_subtasks(), config.model.embedding_dim,
-                            config.model.hidden_width,    config.model.policy_std};
   if (config.model.embedding == EmbeddingKind::kCvae) {
     throw UsageError("model.embedding: found cvae; allowed in this version: table");
   }
@@ -181,74 +218,49 @@ void train_one(Config config, const TrainOptions& options, const std::filesystem
   if (existing && std::filesystem::exists(out / "config.yaml"))
     require_resumable(out / "config.yaml", config);
 
-  TrainState state(shape, config.train, data.rewards.scale, static_cast<uint64_t>(seed),
+  // Decomposition -> Sampler -> StepEngine
+  const Decomposition decomposition = decompose_data(config, data, config.seed);
+  const ModelShape shape = {data.dataset.state_dim,       data.dataset.action_dim,
+                            decomposition.num_subtasks(), config.model.embedding_dim,
+                            config.model.hidden_width,    config.model.policy_std};
+  const auto seed = static_cast<uint64_t>(config.seed);
+  TrainState state(shape, config.train, data.origin.reward_scale, seed,
                    at::TensorOptions(runtime.device).dtype(at::kFloat));
-  const RunFolder folder(out);
-  const std::string sha256 = data.dataset.sha256;
-  if (existing && resume_newest(folder, state, sha256)) {
-    log().info("resumed at step {}", state.step);
-    if (state.step >= config.train.steps) {
-      const auto status = folder.read_status();
-      if (status && status->state == "finished") {
-        log().info("{}: this run has finished ({} steps)", out.string(), state.step);
-        return;
-      }
-    }
-  }
+  const Sampler sampler(std::move(data.dataset), data.trajectories, decomposition, data.normaliser,
+                        {data.origin.reward_scale, data.origin.reward_shift},
+                        {config.train.batch_size, config.train.subtasks_per_batch, seed},
+                        runtime.device);
+  const auto engine = make_step_engine(config.train.engine, state, sampler, config.train);
+  make_ascent_engine(config.search.engine, state.model);  // refuses what evaluation could not use
 
-  // what the run is, before its first step
+  // where the run stands
+  const RunFolder folder(out);
+  if (existing && resume_newest(folder, state, data.origin.dataset_sha256)) {
+    const auto status = folder.read_status();
+    if (state.step >= config.train.steps && status && status->state == "finished") {
+      log().info("{}: this run has finished ({} steps)", out.string(), state.step);
+      std::printf("%s\n", out.c_str());
+      return;
+    }
+    log().info("resumed at step {}", state.step);
+  }
   write_file_atomically(folder.config(), to_yaml(config));
-  write_provenance(folder, options, config, data, runtime, seed, state.step);
+  write_provenance(folder, options, data, config, runtime, state.step);
   write_file_atomically(folder.decomposition(), to_json(decomposition) + "\n");
   add_log_file(folder.train_log());
   warn_of_short_sight(config.train);
-  const auto reference = reference_score(data.task, data.dataset.id);
-  log().info("{} trajectories in {} sub-tasks; returns: mean {:.1f}, best {:.1f}{}",
-             data.trajectories.size(), decomposition.num_subtasks(), data.return_mean,
-             data.return_max,
-             reference ? fmt::format(" (normalised {:.1f}, {:.1f})",
-                                     normalised_score(data.return_mean, *reference),
-                                     normalised_score(data.return_max, *reference))
-                       : "");
-  log().info("reward scale {:.4g}, shift {:g}; device {}, {} threads", data.rewards.scale,
-             data.rewards.shift, runtime.device.str(), runtime.threads);
+  announce(data, decomposition, runtime);
 
-  // evaluation on the way, where the task has an environment
-  std::unique_ptr<RunEvaluator> evaluator;
-  if (config.eval.every > 0) {
-    if (EnvironmentRegistry::instance().contains(data.task)) {
-      evaluator = std::make_unique<RunEvaluator>(config, folder, runtime, data.dataset.id);
-    } else {
-      log().warn("{}; evaluation is off",
-                 data.task.empty()
-                     ? "no task is given and none follows from the data set's name (set `task`)"
-                     : "task " + data.task + " has no environment in this version");
-    }
-  }
-
-  TrainerInputs inputs;
-  inputs.config = config;
-  inputs.origin = {config,
-                   data.task,
-                   data.dataset.id,
-                   sha256,
-                   0,
-                   data.rewards.scale,
-                   data.rewards.shift,
-                   data.return_mean,
-                   data.return_max};
-  inputs.normaliser = data.normaliser;
-  inputs.selftest_states = pick_selftest_states(data.dataset);
-  inputs.quiet = options.common.quiet;
-  inputs.evaluator = evaluator.get();
-  const Sampler sampler(
-      std::move(data.dataset), data.trajectories, decomposition, data.normaliser, data.rewards,
-      {config.train.batch_size, config.train.subtasks_per_batch, static_cast<uint64_t>(seed)},
-      runtime.device);
-  Trainer(std::move(inputs), folder, state, sampler).run();
+  // ... -> checkpoints, with evaluations between them
+  data.origin.config = config;
+  const auto evaluator = make_evaluator(config, data.origin, folder, runtime);
+  Trainer trainer({config, data.origin, data.normaliser, data.selftest_states, options.common.quiet,
+                   evaluator.get()},
+                  folder, state, sampler, *engine);
+  trainer.run();
   remove_log_file(folder.train_log());
-  log().info("done: {}", folder.path().string());
-  std::printf("%s\n", folder.path().c_str());
+  log().info("done: {}", out.string());
+  std::printf("%s\n", out.c_str());
 }
 
 void run(const TrainOptions& options) {
@@ -267,19 +279,21 @@ void run(const TrainOptions& options) {
   }
   const Runtime runtime = configure_runtime(config.device, config.precision, config.threads);
 
-  // HDF5 -> TrajectoryDataset, then one run for each seed
+  // one data set, one run for each seed
   const std::vector<int64_t> seeds =
       config.seeds.empty() ? std::vector<int64_t>{config.seed} : config.seeds;
   PreparedData data = prepare(config);
   for (size_t i = 0; i < seeds.size(); ++i) {
-    std::filesystem::path out = RunFolder::default_path(config, data.dataset.id, seeds[i]);
+    Config one = config;
+    one.seed = seeds[i];
+    one.seeds.clear();
+    std::filesystem::path out = RunFolder::default_path(one, data.origin.dataset, one.seed);
     if (!options.out.empty()) {
       out = options.out;
-      if (seeds.size() > 1) out /= "seed_" + std::to_string(seeds[i]);
+      if (seeds.size() > 1) out /= "seed_" + std::to_string(one.seed);
     }
     // the last run takes the data over, earlier ones a copy
-    train_one(config, options, out, i + 1 == seeds.size() ? std::move(data) : data, runtime,
-              seeds[i]);
+    train_one(one, options, out, i + 1 == seeds.size() ? std::move(data) : data, runtime);
   }
 }
 

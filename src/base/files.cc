@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -84,12 +85,12 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 std::vector<std::byte> read_file(const std::filesystem::path& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) throw DataError(path.string() + ": cannot be opened (" + reason() + ")");
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error))
-    throw DataError(path.string() + ": is not a file");
-  const auto size = std::filesystem::file_size(path, error);
-  if (error) throw DataError(path.string() + ": has no size (" + error.message() + ")");
-  std::vector<std::byte> content(size);
+  // the opened file's own size: the name may mean another file by now
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0)
+    throw DataError(path.string() + ": has no size (" + reason() + ")");
+  if (!S_ISREG(status.st_mode)) throw DataError(path.string() + ": is not a file");
+  std::vector<std::byte> content(static_cast<size_t>(status.st_size));
   size_t done = 0;
   while (done < content.size()) {
     const ssize_t got = ::read(file.get(), content.data() + done, content.size() - done);

@@ -46,6 +46,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   result.seed = options.seed;
   result.data_return_mean = origin.data_return_mean;
   result.data_return_max = origin.data_return_max;
+  result.data_length_mean = origin.data_length_mean;
   result.reference = reference_score(origin.task, origin.dataset);
 
   // one environment an episode, each at a start state of its own stream
@@ -55,6 +56,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
     environments.push_back(EnvironmentRegistry::instance().make(origin.task, options.environment));
   }
   const TaskInfo& task = environments.front()->info();
+  result.max_episode_steps = task.max_episode_steps;
   if (task.state_dim != trained.model.shape().state_dim ||
       task.action_dim != trained.model.shape().action_dim) {
     throw UsageError("task " + origin.task + " has " + std::to_string(task.state_dim) +
@@ -146,6 +148,7 @@ nlohmann::ordered_json to_json(const EvaluationResult& result) {
           {"data_return",
            {{"mean", result.data_return_mean},
             {"max", result.data_return_max},
+            {"length_mean", result.data_length_mean},
             {"normalised_mean", or_null(result.normalised(result.data_return_mean))},
             {"normalised_max", or_null(result.normalised(result.data_return_max))}}},
           {"env_steps_per_second", result.env_steps_per_second()}};

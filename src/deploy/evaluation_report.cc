@@ -6,6 +6,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "drop/data/dataset_id.h"
+
 namespace drop {
 
 namespace {
@@ -96,6 +98,15 @@ std::string format_table(std::span<const EvaluationResult> results) {
   text += "\n";
   own("data: mean", first.data_return_mean);
   own("data: best", first.data_return_max);
+  // Maze2D's trajectories are segments between random targets, shorter than an episode: say so, and
+  // what their reward rate would give
+  if (family_of(first.task) == Family::kMaze2d && first.data_length_mean > 0) {
+    const auto episode = static_cast<double>(first.max_episode_steps);
+    own("data: rate", first.data_return_mean / first.data_length_mean * episode);
+    text += "  (the data's trajectories have " + number(first.data_length_mean, 0) +
+            " steps on average, an episode up to " + number(episode, 0) +
+            ": `rate` is their reward a step times " + number(episode, 0) + ")\n";
+  }
   if (first.reference) {
     text += line(
         {"random", number(first.reference->random, 1), "0.0", "(" + first.reference->source + ")"});

@@ -85,6 +85,7 @@ ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
   origin.reward_shift = number_of(file, "reward_shift", source);
   origin.data_return_mean = number_of(file, "data_return_mean", source);
   origin.data_return_max = number_of(file, "data_return_max", source);
+  origin.data_length_mean = number_of(file, "data_length_mean", source);
   if (!(origin.reward_scale > 0.0))
     throw DataError(source + ": metadata reward_scale must be positive");
   return origin;
@@ -206,7 +207,8 @@ void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origi
                    {"reward_scale", shortest(origin.reward_scale)},
                    {"reward_shift", shortest(origin.reward_shift)},
                    {"data_return_mean", shortest(origin.data_return_mean)},
-                   {"data_return_max", shortest(origin.data_return_max)}};
+                   {"data_return_max", shortest(origin.data_return_max)},
+                   {"data_length_mean", shortest(origin.data_length_mean)}};
   write_file_atomically(path, serialise_safetensors(file));
 }
 

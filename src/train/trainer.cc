@@ -67,13 +67,13 @@ struct Trainer::Clock {
   double training_s() const { return std::max(1e-9, seconds_since(start) - paused_s); }
 };
 
-Trainer::Trainer(TrainerInputs inputs, const RunFolder& folder, TrainState& state,
-                 const Sampler& sampler)
+Trainer::Trainer(TrainerInputs inputs, const RunFolder& folder, const TrainState& state,
+                 const Sampler& sampler, StepEngine& engine)
     : inputs_(std::move(inputs)),
       folder_(folder),
       state_(state),
       sampler_(sampler),
-      engine_(make_step_engine(inputs_.config.train.engine, state, sampler, inputs_.config.train)),
+      engine_(engine),
       clock_(std::make_unique<Clock>()) {
   clock_->earlier_s = earlier_wall_time(folder_.metrics(), state_.step);
   clock_->first_step = state_.step;
@@ -103,7 +103,7 @@ void Trainer::run() {
       // a burst that ends at the next thing to do, or soon enough for a signal
       const auto burst_start = SteadyClock::now();
       const int64_t count = std::min(burst, next_stop() - state_.step);
-      engine_->advance(count);
+      engine_.advance(count);
       check_finite();
       const double elapsed = std::max(1e-6, seconds_since(burst_start));
       burst = std::max<int64_t>(
@@ -120,7 +120,7 @@ void Trainer::run() {
                           "; saved, continue with --resume");
       }
       if (seconds_since(clock_->last_status) > kStatusSeconds) status("running");
-      const StepMetrics now = engine_->metrics();
+      const StepMetrics now = engine_.metrics();
       progress.update(state_.step, "behaviour " + shortest(std::round(now.behaviour * 1e3) / 1e3) +
                                        "  td " + shortest(std::round(now.td * 1e6) / 1e6));
     }
@@ -158,18 +158,19 @@ void Trainer::save() {
   const auto start = SteadyClock::now();
   const int64_t step = state_.step;
   inputs_.origin.step = step;
+  // metrics first: once a checkpoint stands, a resumed run does not measure its steps again
+  for (const auto& sink : sinks_) sink->flush();
   save_checkpoint(folder_.checkpoint(step), inputs_.origin, state_.model,
                   state_.multiplier.value().item<double>(), inputs_.normaliser,
                   inputs_.selftest_states);
   save_training_file(folder_.training_file(step), state_, folder_.checkpoint(step));
   folder_.rotate_checkpoints(inputs_.config.checkpoint.keep);
-  for (const auto& sink : sinks_) sink->flush();
   clock_->paused_s += seconds_since(start);
 }
 
 void Trainer::log_metrics() {
   const double scale = inputs_.origin.reward_scale;
-  const StepMetrics metrics = engine_->metrics();
+  const StepMetrics metrics = engine_.metrics();
   EmbeddingHealth health;
   {
     const at::NoGradGuard no_grad;
@@ -203,7 +204,7 @@ void Trainer::log_metrics() {
 }
 
 void Trainer::check_finite() {
-  const std::optional<BadStep> bad = engine_->first_bad_step();
+  const std::optional<BadStep> bad = engine_.first_bad_step();
   if (!bad) return;
   // the batch of that step, drawn again: a pure function of seed and step
   const DrawnRows drawn = sampler_.draw_rows(bad->step);

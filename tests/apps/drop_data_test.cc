@@ -77,9 +77,10 @@ TEST_F(DropData, DecomposeWritesWhatDropTrainWrites) {
 }
 
 TEST_F(DropData, GenerateRepeatsItselfAndNeverOverwritesUnasked) {
-  const auto generate = [&](const std::string& name, const Arguments& more) {
-    return run_program("drop_data", Arguments{"generate", "--task", "maze2d-umaze", "--steps",
-                                              "500", "--out", file(name), "--quiet"} +
+  const auto generate = [&](const std::string& name, const Arguments& more,
+                            const std::string& task = "maze2d-umaze") {
+    return run_program("drop_data", Arguments{"generate", "--task", task, "--steps", "500", "--out",
+                                              file(name), "--quiet"} +
                                         more);
   };
   const ProcessResult first = generate("a.hdf5", {});
@@ -94,9 +95,8 @@ TEST_F(DropData, GenerateRepeatsItselfAndNeverOverwritesUnasked) {
   expect_done(generate("a.hdf5", {"--seed", "1", "--force"}));
   EXPECT_NE(read_text_file(file("a.hdf5")), bytes);
 
-  expect_refusal(generate("c.hdf5", {"--task", "maze2d-nowhere"}), "drop_data", 2,
-                 {"maze2d-nowhere"});
-  expect_refusal(generate("c.hdf5", {"--task", "hopper"}), "drop_data", 2, {"hopper"});
+  expect_refusal(generate("c.hdf5", {}, "maze2d-nowhere"), "drop_data", 2, {"maze2d-nowhere"});
+  expect_refusal(generate("c.hdf5", {}, "hopper"), "drop_data", 2, {"hopper"});
   expect_refusal(generate("no such folder/c.hdf5", {}), "drop_data", 1, {"no such folder"});
   EXPECT_EQ(testing::names_in(file("")).size(), 2u);
 }

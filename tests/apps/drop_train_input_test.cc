@@ -20,7 +20,8 @@ class BadInput : public testing::Workbench {
     expect_refusal(
         testing::run_program("drop_train", arguments + Arguments{"--quiet", "--out", out}),
         "drop_train", status, parts);
-    EXPECT_FALSE(std::filesystem::exists(out));
+    EXPECT_FALSE(std::filesystem::exists(out)) << "refused, but the run's folder was made";
+    std::filesystem::remove_all(out);
   }
   // a config file of its own text
   void expect_config_refused(const std::string& text, const Arguments& parts) {

@@ -129,7 +129,7 @@ TEST_F(Resume, ASignalSavesAndStopsWith130) {
     EXPECT_TRUE(std::filesystem::exists(checkpoint_of(run, step)));
     EXPECT_TRUE(std::filesystem::exists(training_file_of(run, step)));
 
-    // beside a plain signal, a new interruption
+    // and the rest goes on from there
     expect_done(train(run, until(step + 15) + Arguments{"--resume", "--quiet"}));
     const std::string reference = file("reference " + std::to_string(signal));
     expect_done(train(reference, until(step + 15) + Arguments{"--quiet"}));
@@ -139,11 +139,11 @@ TEST_F(Resume, ASignalSavesAndStopsWith130) {
 }
 
 TEST_F(Resume, ASignalDuringAnEvaluationRepeatsIt) {
-  // an evaluation of minutes
+  // an evaluation that lasts
   const std::string run = file("run");
   const ProcessResult stopped = stopped_after(
       20, SIGTERM, run,
-      set({"eval.every=20", "eval.rules=[best]", "eval.episodes=20000", "checkpoint.every=1000"}));
+      set({"eval.every=20", "eval.rules=[best]", "eval.episodes=500", "checkpoint.every=1000"}));
   EXPECT_EQ(stopped.status, 130) << stopped.err;
   EXPECT_EQ(testing::json_of(run + "/status.json")["step"], 20);
   EXPECT_EQ(testing::newest_step(run), 20);

@@ -240,20 +240,24 @@ TEST_F(DropTrain, SaysWhatWillSpoilARun) {
   const ProcessResult result =
       train(file("run"), set({"train.steps=1", "decomposition.num_subtasks=20"}));
   expect_done(result);
-  // fewer sub-tasks than asked for: 34 trajectories make 12 of 3
-  EXPECT_THAT(result.err, HasSubstr("20"));
-  EXPECT_THAT(result.err, HasSubstr("12"));
   // scores that cannot look ahead as far as the discount asks
   EXPECT_THAT(result.err, HasSubstr("target_rate"));
+  // fewer sub-tasks than asked for: 34 trajectories make 12 of 3, one without a transition
   const Json decomposition = testing::json_of(file("run/decomposition.json"));
-  EXPECT_EQ(decomposition["num_subtasks"], 12);
   EXPECT_EQ(decomposition["requested_subtasks"], 20);
+  EXPECT_EQ(decomposition["num_subtasks"].get<size_t>(), decomposition["subtasks"].size());
+  EXPECT_THAT(decomposition["subtasks"].size(), ::testing::AnyOf(11u, 12u));
+  ASSERT_FALSE(decomposition["warnings"].empty());
+  for (const Json& warning : decomposition["warnings"]) {
+    EXPECT_THAT(result.err, HasSubstr(warning.get<std::string>()));
+  }
+  EXPECT_THAT(decomposition["warnings"][0].get<std::string>(), HasSubstr("20"));
 }
 
 // ---- losses that are not finite -----------------------------------------------------------------
 
-// the small data set with one absurd, though finite, reward; returns its row
-int64_t write_poisoned_data(const std::string& path) {
+// the small data set with absurd, though finite, rewards: in one row, or in all; returns that row
+int64_t write_poisoned_data(const std::string& path, bool everywhere) {
   const DatasetSource source = find_dataset(testing::maze_data(), "maze2d-umaze-dense");
   const TrajectoryDataset clean = read_d4rl_file(source);
   const Trajectory& victim = clean.trajectories[5];
@@ -264,15 +268,16 @@ int64_t write_poisoned_data(const std::string& path) {
     const std::vector<double> observation(clean.observation(row).begin(),
                                           clean.observation(row).end());
     const std::vector<double> action(clean.action(row).begin(), clean.action(row).end());
-    writer.append(observation, action, row == poisoned ? 1e30 : clean.rewards[index],
-                  clean.terminals[index] != 0, clean.timeouts[index] != 0);
+    const double reward = everywhere || row == poisoned ? 1e30 : clean.rewards[index];
+    writer.append(observation, action, reward, clean.terminals[index] != 0,
+                  clean.timeouts[index] != 0);
   }
   writer.close();
   return poisoned;
 }
 
 TEST_F(DropTrain, ALossThatOverflowsStopsTheRunAndKeepsTheLastGoodCheckpoint) {
-  const int64_t poisoned = write_poisoned_data(file("poisoned.hdf5"));
+  const int64_t poisoned = write_poisoned_data(file("poisoned.hdf5"), false);
   const std::string run = file("run");
   const ProcessResult result =
       train(run, testing::Arguments{"--quiet"} +
@@ -303,14 +308,24 @@ TEST_F(DropTrain, ALossThatOverflowsStopsTheRunAndKeepsTheLastGoodCheckpoint) {
       "drop_eval", {"--checkpoint", run, "--rule", "best", "--episodes", "1", "--quiet"}));
 }
 
-TEST_F(DropTrain, ALossThatOverflowsAtOnceIsFoundAsWell) {
+TEST_F(DropTrain, ALossThatOverflowsAtOnceLeavesStepZero) {
+  write_poisoned_data(file("poisoned.hdf5"), true);
   const ProcessResult result =
-      train(file("run"),
-            testing::Arguments{"--quiet"} +
-                set({"train.reward_scale=1e9", "train.reward_shift=1e9", "train.learning_rate=1",
-                     "train.target_rate=1", "train.discount=0.999", "train.steps=100000"}));
+      train(file("run"), testing::Arguments{"--quiet"} +
+                             set({"dataset=" + file("poisoned.hdf5"), "train.reward_scale=1"}));
   testing::expect_refusal(result, "drop_train", 1, {"failure_step_", "not finite"});
   EXPECT_EQ(testing::newest_step(file("run")), 0);
+}
+
+TEST_F(DropTrain, TheScaleOfRewardsIsNoProblemByItself) {
+  // the same absurd rewards, brought to order 1
+  write_poisoned_data(file("large.hdf5"), true);
+  expect_done(
+      train(file("run"), testing::Arguments{"--quiet"} +
+                             set({"dataset=" + file("large.hdf5"), "train.reward_scale=auto"})));
+  for (const testing::MetricRow& row : testing::metrics_of(file("run"))) {
+    EXPECT_TRUE(std::isfinite(std::stod(row.value))) << row.step << " " << row.name;
+  }
 }
 
 // ---- Adroit files, against an independent reading -----------------------------------------------

@@ -3,8 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
-#include <regex>
+#include <cstdio>
 
 #include "apps/workbench.h"
 
@@ -41,9 +40,13 @@ TEST_P(Programs, HelpExplainsEveryOptionAndShowsAnExample) {
   // the example is a command line of this very program
   const size_t example = result.out.find("Example");
   EXPECT_NE(result.out.find(GetParam().name + " ", example), std::string::npos);
-  // an option without a word of help would stand alone in its line
-  for (const std::string& line : testing::lines_of(result.out)) {
-    EXPECT_FALSE(std::regex_match(line, std::regex(R"(\s*--[a-z-]+( [A-Z]+)?\s*)"))) << line;
+  // every option has a word of help: behind its name and type, or below where these are long
+  const std::vector<std::string> lines = testing::lines_of(result.out);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const size_t name = lines[i].find("--");
+    if (!lines[i].starts_with("  -") || name == std::string::npos) continue;
+    const bool below = i + 1 < lines.size() && lines[i + 1].starts_with("          ");
+    EXPECT_TRUE(below || lines[i].find("  ", name) != std::string::npos) << lines[i];
   }
 }
 
@@ -53,7 +56,12 @@ TEST_P(Programs, VersionIsOneLineWithoutAnyEnvironment) {
   const ProcessResult result = run_program(GetParam().name, {"--version"}, bare);
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.err, "");
-  EXPECT_TRUE(std::regex_match(result.out, std::regex("drop \\d+\\.\\d+\\.\\d+\n"))) << result.out;
+  int numbers[3];
+  int length = 0;
+  std::sscanf(result.out.c_str(), "drop %d.%d.%d%n", &numbers[0], &numbers[1], &numbers[2],
+              &length);
+  EXPECT_GT(length, 0) << result.out;
+  EXPECT_EQ(result.out.substr(static_cast<size_t>(length)), "\n");
 }
 
 TEST_P(Programs, WrongUsageIsOneLineThatNamesTheOption) {

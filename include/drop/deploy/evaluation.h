@@ -31,6 +31,8 @@ struct EvaluationResult {
   std::optional<ReferenceScore> reference;
   double data_return_mean = 0.0;
   double data_return_max = 0.0;
+  double data_length_mean = 0.0;  ///< steps of the data's trajectories, on average
+  int64_t max_episode_steps = 0;
   double wall_time_s = 0.0;
 
   double mean() const;

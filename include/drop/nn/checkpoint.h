@@ -23,6 +23,7 @@ struct ModelOrigin {
   double reward_shift = 0.0;
   double data_return_mean = 0.0;  ///< raw, over the data's trajectories: "the behaviour's return"
   double data_return_max = 0.0;
+  double data_length_mean = 0.0;  ///< rows of a trajectory, on average
 };
 
 /// A model ready to act: networks, normaliser, embeddings, origin.

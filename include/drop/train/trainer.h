@@ -40,7 +40,10 @@ struct TrainerInputs {
 /// The training loop: steps, metrics, checkpoints, evaluations, status, signals.
 class Trainer {
  public:
-  Trainer(TrainerInputs inputs, const RunFolder& folder, TrainState& state, const Sampler& sampler);
+  /// @param folder, state, sampler, engine  must outlive the trainer; the engine works on this
+  ///                                        state and sampler
+  Trainer(TrainerInputs inputs, const RunFolder& folder, const TrainState& state,
+          const Sampler& sampler, StepEngine& engine);
   ~Trainer();
 
   /// Trains from the state's step to `train.steps`. Checkpoints are written at step 0, every
@@ -60,9 +63,9 @@ class Trainer {
 
   TrainerInputs inputs_;
   const RunFolder& folder_;
-  TrainState& state_;
+  const TrainState& state_;
   const Sampler& sampler_;
-  std::unique_ptr<StepEngine> engine_;
+  StepEngine& engine_;
   std::vector<std::unique_ptr<MetricSink>> sinks_;
   std::unique_ptr<Clock> clock_;
   bool warned_collapse_ = false;
