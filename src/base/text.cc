@@ -76,7 +76,7 @@ std::string human_bytes(double bytes) {
 }
 
 std::string human_duration(double seconds) {
-  if (!std::isfinite(seconds) || seconds < 0) return "?";
+  if (!(seconds >= 0 && seconds < 1e15)) return "?";
   const auto total = static_cast<long long>(seconds);
   char text[32];
   if (total >= 3600) {

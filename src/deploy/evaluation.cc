@@ -52,7 +52,11 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   // one environment an episode, each at a start state of its own stream
   const auto count = static_cast<size_t>(options.episodes);
   std::vector<std::unique_ptr<Environment>> environments;
+  const auto stop_if_asked = [] {
+    if (stop_requested()) throw Interrupted("stopped by a signal during evaluation");
+  };
   for (size_t i = 0; i < count; ++i) {
+    stop_if_asked();
     environments.push_back(EnvironmentRegistry::instance().make(origin.task, options.environment));
   }
   const TaskInfo& task = environments.front()->info();
@@ -83,7 +87,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   std::iota(running.begin(), running.end(), int64_t{0});
   std::vector<double> packed;
   for (int64_t step = 0; !running.empty(); ++step) {
-    if (stop_requested()) throw Interrupted("stopped by a signal during evaluation");
+    stop_if_asked();
     if (options.on_step) options.on_step(step, static_cast<int64_t>(running.size()));
     packed.clear();
     for (const int64_t i : running) {

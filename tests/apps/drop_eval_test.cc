@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <set>
 
@@ -21,7 +23,6 @@ using ::testing::HasSubstr;
 using testing::Json;
 using testing::ProcessResult;
 using testing::set;
-using ::testing::StartsWith;
 using testing::TensorFile;
 
 ProcessResult evaluate(const std::string& path, const Arguments& more) {

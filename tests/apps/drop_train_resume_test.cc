@@ -4,13 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <functional>
 
 #include "apps/workbench.h"
 
 namespace drop {
 namespace {
 
-using ::testing::AnyOf;
 using testing::Arguments;
 using testing::checkpoint_of;
 using ::testing::ElementsAre;
@@ -19,7 +19,6 @@ using testing::expect_refusal;
 using testing::expect_same_state;
 using ::testing::HasSubstr;
 using testing::Json;
-using ::testing::Not;
 using testing::Process;
 using testing::ProcessResult;
 using testing::set;

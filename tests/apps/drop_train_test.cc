@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "apps/workbench.h"
@@ -20,10 +21,8 @@ using testing::expect_same_state;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::Json;
-using ::testing::Not;
 using testing::ProcessResult;
 using testing::set;
-using ::testing::StartsWith;
 using testing::TensorFile;
 
 class DropTrain : public testing::Workbench {};

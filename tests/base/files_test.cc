@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -24,7 +25,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 std::vector<std::string> names_in(const std::filesystem::path& folder) {
   std::vector<std::string> names;
@@ -91,14 +91,34 @@ TEST(AtomicWrite, AMissingFolderAndAFileAsFolderAreNamed) {
   EXPECT_EQ(read_text_file(folder.file("file")), "x");
 }
 
+// root may write anywhere: while this lives, such a process is an ordinary user
+class OrdinaryUser {
+ public:
+  OrdinaryUser() {
+    if (root_) switched_ = ::seteuid(kNobody) == 0;
+  }
+  ~OrdinaryUser() {
+    if (switched_ && ::seteuid(0) != 0) std::abort();
+  }
+  OrdinaryUser(const OrdinaryUser&) = delete;
+  OrdinaryUser& operator=(const OrdinaryUser&) = delete;
+
+ private:
+  static constexpr uid_t kNobody = 65534;
+  bool root_ = ::geteuid() == 0;
+  bool switched_ = false;
+};
+
 TEST(AtomicWrite, AFolderWithoutPermissionKeepsTheOldFile) {
-  if (::geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
   const testing::TemporaryFolder folder;
   const std::string path = folder.file("file");
   write_file_atomically(path, std::string_view("old"));
-  ASSERT_EQ(::chmod(folder.path().c_str(), 0500), 0);
-  EXPECT_THAT(message_of<RunError>([&] { write_file_atomically(path, std::string_view("new")); }),
-              HasSubstr(path));
+  ASSERT_EQ(::chmod(folder.path().c_str(), 0555), 0);
+  {
+    const OrdinaryUser user;
+    EXPECT_THAT(message_of<RunError>([&] { write_file_atomically(path, std::string_view("new")); }),
+                HasSubstr(path));
+  }
   EXPECT_EQ(read_text_file(path), "old");
   EXPECT_THAT(names_in(folder.path()), ElementsAre("file"));
   ASSERT_EQ(::chmod(folder.path().c_str(), 0700), 0);

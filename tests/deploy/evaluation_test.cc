@@ -46,8 +46,8 @@ EvaluationOptions options_of(InferenceRuleKind rule, int64_t episodes = 3) {
 
 TEST(Evaluation, RunsEveryRuleToTheTimeLimitAndRepeatsItself) {
   const TrainedModel trained = untrained("maze2d-umaze", 4, 2);
-  for (const InferenceRuleKind rule : {InferenceRuleKind::kBest, InferenceRuleKind::kGrad, InferenceRuleKind::kBestAda,
-                                       InferenceRuleKind::kGradAda}) {
+  for (const InferenceRuleKind rule : {InferenceRuleKind::kBest, InferenceRuleKind::kGrad,
+                                       InferenceRuleKind::kBestAda, InferenceRuleKind::kGradAda}) {
     const EvaluationResult first = evaluate(trained, options_of(rule));
     const EvaluationResult second = evaluate(trained, options_of(rule));
     ASSERT_EQ(first.episodes.size(), 3u);
@@ -85,8 +85,10 @@ TEST(Evaluation, EndedEpisodesLeaveTheOthersAlone) {
 }
 
 TEST(Evaluation, RefusesAModelOfOtherSizes) {
-  EXPECT_THROW(evaluate(untrained("maze2d-umaze", 5, 2), options_of(InferenceRuleKind::kBest)), UsageError);
-  EXPECT_THROW(evaluate(untrained("maze2d-nowhere", 4, 2), options_of(InferenceRuleKind::kBest)), UsageError);
+  EXPECT_THROW(evaluate(untrained("maze2d-umaze", 5, 2), options_of(InferenceRuleKind::kBest)),
+               UsageError);
+  EXPECT_THROW(evaluate(untrained("maze2d-nowhere", 4, 2), options_of(InferenceRuleKind::kBest)),
+               UsageError);
 }
 
 TEST(Evaluation, StopsAtASignal) {

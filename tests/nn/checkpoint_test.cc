@@ -68,7 +68,8 @@ TEST_F(CheckpointTest, ActsAsTheModelThatWasSaved) {
   EXPECT_TRUE(back.model.parameters().flat().equal(model_.parameters().flat()));
   EXPECT_TRUE(back.model.target_parameters().flat().equal(model_.target_parameters().flat()));
   EXPECT_TRUE(back.embeddings.equal(model_.task_embedding().embeddings()));
-  const at::Tensor expected = (states_ - at::tensor(normaliser_.mean)) / at::tensor(normaliser_.std);
+  const at::Tensor expected =
+      (states_ - at::tensor(normaliser_.mean)) / at::tensor(normaliser_.std);
   EXPECT_TRUE(at::allclose(back.standardise(states_), expected));
 }
 
@@ -88,24 +89,39 @@ TEST_F(CheckpointTest, RefusesWrongShapesNamesVersionsAndConfigs) {
     const char* expected;
     std::function<void(SafetensorsFile&)> change;
   } cases[] = {
-      {"policy.state_encoder.0.weight", [&](SafetensorsFile& f) { tensor_of(f, "policy.state_encoder.0.weight") = at::zeros({8, 4}); }},
-      {"embeddings", [&](SafetensorsFile& f) { tensor_of(f, "embeddings") = at::zeros({4, 3}); }},
-      {"target_score.score_encoder.1.bias", [](SafetensorsFile& f) {
-         std::erase_if(f.tensors, [](const auto& t) { return t.first == "target_score.score_encoder.1.bias"; });
+      {"policy.state_encoder.0.weight",
+       [&](SafetensorsFile& f) {
+         tensor_of(f, "policy.state_encoder.0.weight") = at::zeros({8, 4});
        }},
-      {"score.score_encoder", [](SafetensorsFile& f) { f.metadata["config"] = "model: {hidden_width: 65536, embedding_dim: 2}\n"; }},
+      {"embeddings",
+       [&](SafetensorsFile& f) {
+         tensor_of(f, "embeddings") = at::zeros({4, 3});
+       }},
+      {"target_score.score_encoder.1.bias",
+       [](SafetensorsFile& f) {
+         std::erase_if(f.tensors, [](const auto& t) {
+           return t.first == "target_score.score_encoder.1.bias";
+         });
+       }},
+      {"score.score_encoder",
+       [](SafetensorsFile& f) {
+         f.metadata["config"] = "model: {hidden_width: 65536, embedding_dim: 2}\n";
+       }},
       {"format_version", [](SafetensorsFile& f) { f.metadata["format_version"] = "2"; }},
       {"config", [](SafetensorsFile& f) { f.metadata["config"] = "train: {discont: 0.5}\n"; }},
       {"reward_scale", [](SafetensorsFile& f) { f.metadata["reward_scale"] = "nan"; }},
-      {"state_std", [&](SafetensorsFile& f) { tensor_of(f, "normaliser.state_std") = at::zeros({3}); }},
-      {"finite", [&](SafetensorsFile& f) {
+      {"state_std",
+       [&](SafetensorsFile& f) { tensor_of(f, "normaliser.state_std") = at::zeros({3}); }},
+      {"finite",
+       [&](SafetensorsFile& f) {
          tensor_of(f, "policy.state_encoder.1.bias")[0] = std::numeric_limits<float>::infinity();
        }},
   };
   for (const auto& test : cases) {
     write_file_atomically(path(), good);
     rewrite(test.change);
-    EXPECT_NE(refusal().find(test.expected), std::string::npos) << test.expected << ": " << refusal();
+    EXPECT_NE(refusal().find(test.expected), std::string::npos)
+        << test.expected << ": " << refusal();
     EXPECT_NE(refusal().find(path()), std::string::npos) << refusal();
     EXPECT_EQ(refusal().find('\n'), std::string::npos) << refusal();
   }

@@ -83,11 +83,13 @@ TEST(DropModel, SharedFirstLayersEqualConcatenation) {
   EXPECT_TRUE(at::allclose(model.act(encoded, z), actions, 1e-12, 1e-14));
 
   at::Tensor g = at::cat({states, actions}, 1);
-  for (int i = 0; i < 2; ++i) g = at::relu(layer("score.state_action_encoder." + std::to_string(i), g));
+  for (int i = 0; i < 2; ++i)
+    g = at::relu(layer("score.state_action_encoder." + std::to_string(i), g));
   x = at::cat({g, z}, 1);
   for (int i = 0; i < 3; ++i) x = at::relu(layer("score.score_encoder." + std::to_string(i), x));
   const at::Tensor scores = layer("score.score_encoder.3", x).squeeze(-1);
-  EXPECT_TRUE(at::allclose(model.score_embeddings(encoded, z.unsqueeze(1)).squeeze(1), scores, 1e-12, 1e-14));
+  EXPECT_TRUE(at::allclose(model.score_embeddings(encoded, z.unsqueeze(1)).squeeze(1), scores,
+                           1e-12, 1e-14));
   EXPECT_TRUE(at::allclose(model.score().forward(states, actions, z), scores, 1e-12, 1e-14));
 }
 
@@ -97,7 +99,8 @@ TEST(DropModel, OneSetOfEmbeddingsServesAllStates) {
   const at::Tensor z = uniform({1, 6, 2}, 4);
   const at::Tensor shared = model.score_embeddings(encoded, z);
   ASSERT_EQ(shared.sizes(), at::IntArrayRef({3, 6}));
-  EXPECT_TRUE(at::allclose(shared, model.score_embeddings(encoded, z.expand({3, 6, 2}).contiguous()), 1e-12, 1e-14));
+  EXPECT_TRUE(at::allclose(
+      shared, model.score_embeddings(encoded, z.expand({3, 6, 2}).contiguous()), 1e-12, 1e-14));
 }
 
 TEST(DropModel, LikelihoodWithUnitDeviationIsHalfTheSquaredError) {
@@ -106,9 +109,11 @@ TEST(DropModel, LikelihoodWithUnitDeviationIsHalfTheSquaredError) {
   const at::Tensor mean = uniform({4, 2}, 5);
   const at::Tensor actions = uniform({4, 2}, 6);
   const at::Tensor expected = (mean - actions).pow(2).sum(1) * 0.5;
-  EXPECT_TRUE(at::allclose(fixed.policy().negative_log_likelihood(mean, actions), expected, 1e-12, 1e-14));
+  EXPECT_TRUE(
+      at::allclose(fixed.policy().negative_log_likelihood(mean, actions), expected, 1e-12, 1e-14));
   // log std starts at 0, where both forms agree
-  EXPECT_TRUE(at::allclose(learned.policy().negative_log_likelihood(mean, actions), expected, 1e-12, 1e-14));
+  EXPECT_TRUE(at::allclose(learned.policy().negative_log_likelihood(mean, actions), expected, 1e-12,
+                           1e-14));
   // the clamp: beyond [-5, 2] nothing changes any more
   learned.parameters().view("policy.log_std").fill_(50.0);
   EXPECT_NEAR(learned.policy().std(mean.options())[0].item<double>(), std::exp(2.0), 1e-12);

@@ -47,7 +47,8 @@ TEST(ParameterBuffer, GradientsArriveInTheOtherBuffer) {
   buffer.flat().fill_(2.0);
   buffer.collect_gradients_in(gradients);
   (buffer.view("a.weight").pow(2).sum() + buffer.view("b.weight").sum()).backward();
-  EXPECT_TRUE(gradients.flat().equal(at::tensor({4.0f, 4.0f, 4.0f, 4.0f, 4.0f, 4.0f, 0.0f, 0.0f, 1.0f, 1.0f})));
+  EXPECT_TRUE(gradients.flat().equal(
+      at::tensor({4.0f, 4.0f, 4.0f, 4.0f, 4.0f, 4.0f, 0.0f, 0.0f, 1.0f, 1.0f})));
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ TEST(Safetensors, RoundTrip) {
   const SafetensorsFile back = parse_safetensors(bytes, "sample");
   ASSERT_EQ(back.tensors.size(), 4u);
   for (const auto& [name, tensor] : sample().tensors) {
-    EXPECT_TRUE(back.tensor(name, tensor.sizes(), tensor.scalar_type(), "sample").equal(tensor)) << name;
+    EXPECT_TRUE(back.tensor(name, tensor.sizes(), tensor.scalar_type(), "sample").equal(tensor))
+        << name;
   }
   EXPECT_EQ(back.metadata.at("note"), "quotes \" and \n lines");
   EXPECT_EQ(back.metadata.at("payload_sha256").size(), 64u);
@@ -43,7 +44,8 @@ TEST(Safetensors, EverySingleBitFlipIsRefused) {
   for (size_t i = 0; i < bytes.size(); ++i) {
     for (int bit = 0; bit < 8; ++bit) {
       bytes[i] ^= static_cast<std::byte>(1 << bit);
-      EXPECT_THROW(parse_safetensors(bytes, "flipped"), DataError) << "byte " << i << " bit " << bit;
+      EXPECT_THROW(parse_safetensors(bytes, "flipped"), DataError)
+          << "byte " << i << " bit " << bit;
       bytes[i] ^= static_cast<std::byte>(1 << bit);
     }
   }
@@ -66,12 +68,16 @@ TEST(Safetensors, NamesTheElementThatIsNotFinite) {
     require_finite(file, "weights.safetensors");
     FAIL();
   } catch (const DataError& error) {
-    EXPECT_NE(std::string(error.what()).find("weights.safetensors: tensor matrix: element 4"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("weights.safetensors: tensor matrix: element 4"),
+              std::string::npos)
+        << error.what();
   }
 }
 
 TEST(Safetensors, ThePythonPackageReadsIt) {
-  if (std::system((std::string(DROP_PYTHON) + " -c 'import safetensors, numpy' 2>/dev/null").c_str()) != 0) {
+  if (std::system(
+          (std::string(DROP_PYTHON) + " -c 'import safetensors, numpy' 2>/dev/null").c_str()) !=
+      0) {
     GTEST_SKIP() << "no Python with safetensors at " << DROP_PYTHON;
   }
   const testing::TemporaryFolder folder;
@@ -85,7 +91,8 @@ with safe_open(sys.argv[1], "np") as f:
     assert f.get_tensor("count") == 7 and f.get_tensor("scalar") == 2.5
     assert f.metadata()["step"] == "12"
 )"));
-  const std::string command = std::string(DROP_PYTHON) + " '" + folder.file("read.py") + "' '" + folder.file("s.safetensors") + "'";
+  const std::string command = std::string(DROP_PYTHON) + " '" + folder.file("read.py") + "' '" +
+                              folder.file("s.safetensors") + "'";
   EXPECT_EQ(std::system(command.c_str()), 0);
 }
 

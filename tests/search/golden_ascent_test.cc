@@ -62,21 +62,26 @@ TEST_P(GoldenAscent, EndPointsAndScoresOfEachSetting) {
   AutogradAscent engine(trained_.model);
   for (const char* name : {"plain", "normalised", "unclipped", "best_iterate", "no_steps"}) {
     const AscentResult result = engine.run(states(), starts(), AscentOptions::from(setting(name)));
-    EXPECT_LT(deviation(result.embeddings, golden_["f64." + std::string(name) + ".ends"]), tolerance()) << name;
-    EXPECT_LT(deviation(result.scores, golden_["f64." + std::string(name) + ".scores"]), tolerance()) << name;
+    EXPECT_LT(deviation(result.embeddings, golden_["f64." + std::string(name) + ".ends"]),
+              tolerance())
+        << name;
+    EXPECT_LT(deviation(result.scores, golden_["f64." + std::string(name) + ".scores"]),
+              tolerance())
+        << name;
   }
 }
 
 TEST_P(GoldenAscent, TheFourRules) {
   const EmbeddingSearch search(trained_, setting(golden_.metadata.at("rule_setting")));
-  for (const InferenceRuleKind kind : {InferenceRuleKind::kBest, InferenceRuleKind::kGrad, InferenceRuleKind::kBestAda,
-                                       InferenceRuleKind::kGradAda}) {
+  for (const InferenceRuleKind kind : {InferenceRuleKind::kBest, InferenceRuleKind::kGrad,
+                                       InferenceRuleKind::kBestAda, InferenceRuleKind::kGradAda}) {
     const std::string name = "f64.rule." + to_string(kind) + ".";
     const Inference found = make_inference_rule(kind, search)->infer(states());
     EXPECT_TRUE(found.subtasks.equal(golden_[name + "subtask"])) << name;
     EXPECT_LT(deviation(found.embeddings, golden_[name + "embedding"]), tolerance()) << name;
     EXPECT_LT(deviation(found.scores, golden_[name + "score"]), tolerance()) << name;
-    const at::Tensor actions = trained_.model.act(trained_.model.encode(states()), found.embeddings);
+    const at::Tensor actions =
+        trained_.model.act(trained_.model.encode(states()), found.embeddings);
     EXPECT_LT(deviation(actions, golden_[name + "action"]), tolerance()) << name;
   }
 }
@@ -86,13 +91,16 @@ TEST_P(GoldenAscent, RowsInOneBatchEqualRowsAlone) {
   const AscentOptions options = AscentOptions::from(setting("plain"));
   const AscentResult together = engine.run(states(), starts(), options);
   for (int64_t state = 0; state < states().size(0); ++state) {
-    const AscentResult alone = engine.run(states().narrow(0, state, 1), starts().narrow(0, state, 1), options);
+    const AscentResult alone =
+        engine.run(states().narrow(0, state, 1), starts().narrow(0, state, 1), options);
     EXPECT_LT(deviation(alone.embeddings[0], together.embeddings[state]), tolerance());
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, GoldenAscent, ::testing::Values(at::kDouble, at::kFloat),
-                         [](const auto& info) { return info.param == at::kDouble ? "float64" : "float32"; });
+                         [](const auto& info) {
+                           return info.param == at::kDouble ? "float64" : "float32";
+                         });
 
 }  // namespace
 }  // namespace drop

@@ -21,15 +21,18 @@ class GoldenFile {
     const std::vector<std::byte> bytes = read_file(fixture(name));
     uint64_t length = 0;
     std::memcpy(&length, bytes.data(), 8);
-    const auto header = nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()) + 8,
-                                              reinterpret_cast<const char*>(bytes.data()) + 8 + length);
+    const auto header =
+        nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()) + 8,
+                              reinterpret_cast<const char*>(bytes.data()) + 8 + length);
     for (const auto& [key, entry] : header.items()) {
       if (key == "__metadata__") {
         for (const auto& [name, value] : entry.items()) metadata[name] = value.get<std::string>();
         continue;
       }
       const std::string type = entry.at("dtype").get<std::string>();
-      const at::ScalarType scalar = type == "F32" ? at::kFloat : type == "F64" ? at::kDouble : at::kLong;
+      const at::ScalarType scalar = type == "F32"   ? at::kFloat
+                                    : type == "F64" ? at::kDouble
+                                                    : at::kLong;
       at::Tensor tensor = at::empty(entry.at("shape").get<std::vector<int64_t>>(), scalar);
       const auto begin = entry.at("data_offsets")[0].get<size_t>();
       std::memcpy(tensor.data_ptr(), bytes.data() + 8 + length + begin, tensor.nbytes());
@@ -54,7 +57,8 @@ class GoldenFile {
 inline double deviation(const at::Tensor& found, const at::Tensor& expected) {
   const at::Tensor a = found.detach().cpu().to(at::kDouble);
   const at::Tensor b = expected.detach().cpu().to(at::kDouble);
-  if (!at::isfinite(a).all().item<bool>() || a.sizes() != b.sizes()) return std::numeric_limits<double>::infinity();
+  if (!at::isfinite(a).all().item<bool>() || a.sizes() != b.sizes())
+    return std::numeric_limits<double>::infinity();
   const double scale = b.abs().max().item<double>();
   return (a - b).abs().max().item<double>() / (scale < 1e-6 ? 1.0 : scale);
 }

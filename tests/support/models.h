@@ -8,8 +8,8 @@
 namespace drop::testing {
 
 /// A small model with LibTorch's default initialisation.
-inline DropModel small_model(at::ScalarType type = at::kDouble, PolicyStd policy_std = PolicyStd::kFixed,
-                             int64_t num_subtasks = 4) {
+inline DropModel small_model(at::ScalarType type = at::kDouble,
+                             PolicyStd policy_std = PolicyStd::kFixed, int64_t num_subtasks = 4) {
   ModelShape shape;
   shape.state_dim = 3;
   shape.action_dim = 2;
@@ -24,10 +24,12 @@ inline DropModel small_model(at::ScalarType type = at::kDouble, PolicyStd policy
 }
 
 /// Uniform values in [low, high) of a named test stream.
-inline at::Tensor uniform(at::IntArrayRef shape, uint64_t seed, double low = -1.0, double high = 1.0) {
+inline at::Tensor uniform(at::IntArrayRef shape, uint64_t seed, double low = -1.0,
+                          double high = 1.0) {
   RandomStream stream(seed, "test");
   at::Tensor values = at::empty(shape, at::kDouble);
-  for (int64_t i = 0; i < values.numel(); ++i) values.data_ptr<double>()[i] = stream.uniform(low, high);
+  for (int64_t i = 0; i < values.numel(); ++i)
+    values.data_ptr<double>()[i] = stream.uniform(low, high);
   return values;
 }
 

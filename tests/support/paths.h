@@ -31,7 +31,9 @@ class TemporaryFolder {
 };
 
 /// A fixture that ships with the project.
-inline std::string fixture(const std::string& name) { return std::string(DROP_FIXTURES) + "/" + name; }
+inline std::string fixture(const std::string& name) {
+  return std::string(DROP_FIXTURES) + "/" + name;
+}
 
 /// A file of the optional folder of larger data beside the checkout; empty when it is not there.
 inline std::string shared_data(const std::string& name) {

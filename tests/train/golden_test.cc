@@ -1,9 +1,10 @@
 // Losses, gradients and ten training steps against the independent PyTorch reference of
 // tests/golden (which shares no code with the library).
 
+#include "support/golden.h"
+
 #include <gtest/gtest.h>
 
-#include "support/golden.h"
 #include "train/eager_step_engine.h"
 
 namespace drop {
@@ -49,8 +50,10 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
     shape.num_subtasks = golden_["init.task_embedding.encoder.0.weight"].size(1);
     shape.embedding_dim = golden_["batch.z_u"].size(2);
     shape.hidden_width = golden_["init.task_embedding.encoder.0.weight"].size(0);
-    shape.policy_std = golden_.metadata.at("policy_std") == "learned" ? PolicyStd::kLearned : PolicyStd::kFixed;
-    TrainState state(shape, config(), /*reward_scale=*/1.0, /*seed=*/0, at::TensorOptions(GetParam().type));
+    shape.policy_std =
+        golden_.metadata.at("policy_std") == "learned" ? PolicyStd::kLearned : PolicyStd::kFixed;
+    TrainState state(shape, config(), /*reward_scale=*/1.0, /*seed=*/0,
+                     at::TensorOptions(GetParam().type));
     for (ParameterBuffer* buffer : {&state.model.parameters(), &state.model.target_parameters()}) {
       for (size_t i = 0; i < buffer->specs().size(); ++i) {
         buffer->views()[i].copy_(golden_["init." + buffer->specs()[i].name]);
@@ -60,16 +63,24 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
   }
 
   Batch batch(int64_t t) const {
-    const auto part = [&](const char* name) { return golden_[std::string("batch.") + name][t].to(GetParam().type); };
-    return {part("states"),       part("actions"),      part("rewards"),
-            part("next_states"),  part("next_actions"), part("terminals"),
+    const auto part = [&](const char* name) {
+      return golden_[std::string("batch.") + name][t].to(GetParam().type);
+    };
+    return {part("states"),
+            part("actions"),
+            part("rewards"),
+            part("next_states"),
+            part("next_actions"),
+            part("terminals"),
             golden_["batch.subtasks"][t]};
   }
   at::Tensor uniform_z(int64_t t) const { return golden_["batch.z_u"][t].to(GetParam().type); }
 
   // golden results of double precision serve both types; float32 has its own tolerance
   const at::Tensor& expected(const std::string& name) const { return golden_["f64." + name]; }
-  double tolerance() const { return GetParam().type == at::kDouble ? kDoubleTolerance : kFloatTolerance; }
+  double tolerance() const {
+    return GetParam().type == at::kDouble ? kDoubleTolerance : kFloatTolerance;
+  }
 
   GoldenFile golden_;
 };
@@ -103,7 +114,8 @@ TEST_P(GoldenTraining, LossesAndWeightsOverTenSteps) {
     near(metrics.conservative_gap, expected("conservative_gap"), t);
   }
   near(state.multiplier.value().item<double>(), expected("multiplier"), steps);
-  for (const ParameterBuffer* buffer : {&state.model.parameters(), &state.model.target_parameters()}) {
+  for (const ParameterBuffer* buffer :
+       {&state.model.parameters(), &state.model.target_parameters()}) {
     for (size_t i = 0; i < buffer->specs().size(); ++i) {
       const std::string& name = buffer->specs()[i].name;
       EXPECT_LT(deviation(buffer->views()[i], expected("final." + name)), tolerance()) << name;
@@ -122,9 +134,11 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenTraining, ::testing::ValuesIn(all_cases()), [](const auto& info) {
-  return info.param.name + (info.param.type == at::kDouble ? "_float64" : "_float32");
-});
+INSTANTIATE_TEST_SUITE_P(All, GoldenTraining, ::testing::ValuesIn(all_cases()),
+                         [](const auto& info) {
+                           return info.param.name +
+                                  (info.param.type == at::kDouble ? "_float64" : "_float32");
+                         });
 
 }  // namespace
 }  // namespace drop

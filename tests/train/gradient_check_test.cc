@@ -66,13 +66,16 @@ class GradientCheck : public ::testing::TestWithParam<std::tuple<Term, PolicyStd
 TEST_P(GradientCheck, MatchesCentralDifferencesAndStaysWhereItMay) {
   const auto [term, policy_std] = GetParam();
   DropModel model = small_model(at::kDouble, policy_std);
-  if (policy_std == PolicyStd::kLearned) model.parameters().view("policy.log_std").copy_(uniform({2}, 9, -0.5, 0.5));
+  if (policy_std == PolicyStd::kLearned)
+    model.parameters().view("policy.log_std").copy_(uniform({2}, 9, -0.5, 0.5));
   const Batch batch = random_batch(6);
   const at::Tensor uniform_z = uniform({6, 2}, 8);
   LossSettings settings;
   settings.discount = 0.9;
   const auto select = [&, which = term](const LossTerms& terms) {
-    return which == Term::kBehaviour ? terms.behaviour : which == Term::kTd ? terms.td : terms.conservative_gap;
+    return which == Term::kBehaviour ? terms.behaviour
+           : which == Term::kTd      ? terms.td
+                                     : terms.conservative_gap;
   };
 
   ParameterBuffer gradients = model.parameters().like();
@@ -80,21 +83,28 @@ TEST_P(GradientCheck, MatchesCentralDifferencesAndStaysWhereItMay) {
   torch::autograd::backward({select(drop_losses(model, batch, uniform_z, settings))});
 
   // for the differences, everything a term must treat as constant is frozen beforehand
-  const at::Tensor frozen_z = model.task_embedding().embeddings().detach().index_select(0, batch.subtasks);
+  const at::Tensor frozen_z =
+      model.task_embedding().embeddings().detach().index_select(0, batch.subtasks);
   for (size_t i = 0; i < gradients.specs().size(); ++i) {
     const std::string& name = gradients.specs()[i].name;
     if (!reaches(term, name)) {
-      EXPECT_EQ(gradients.views()[i].abs().max().item<double>(), 0.0) << name << " must not be reached";
+      EXPECT_EQ(gradients.views()[i].abs().max().item<double>(), 0.0)
+          << name << " must not be reached";
       continue;
     }
-    // the TD target is a constant: its own dependence on phi is taken out by the frozen target below
+    // the TD target is a constant: its own dependence on phi is taken out by the frozen target
+    // below
     const auto loss = [&]() {
       if (term == Term::kTd) {
         const at::Tensor z = model.task_embedding().embeddings().index_select(0, batch.subtasks);
         const at::Tensor target =
-            batch.rewards + settings.discount * (1.0 - batch.terminals) *
-                                model.target_score().forward(batch.next_states, batch.next_actions, frozen_z);
-        return (model.score().forward(batch.states, batch.actions, z) - target).pow(2).mean().item<double>();
+            batch.rewards +
+            settings.discount * (1.0 - batch.terminals) *
+                model.target_score().forward(batch.next_states, batch.next_actions, frozen_z);
+        return (model.score().forward(batch.states, batch.actions, z) - target)
+            .pow(2)
+            .mean()
+            .item<double>();
       }
       return select(drop_losses(model, batch, uniform_z, settings)).item<double>();
     };
@@ -102,19 +112,22 @@ TEST_P(GradientCheck, MatchesCentralDifferencesAndStaysWhereItMay) {
     EXPECT_LT((gradients.views()[i] - expected).abs().max().item<double>(), kTolerance) << name;
     // C is a difference of scores, in which f's last bias cancels
     const bool cancels = term == Term::kGap && name == "score.score_encoder.3.bias";
-    EXPECT_EQ(expected.abs().max().item<double>() < 1e-7, cancels) << name << ": the check would prove nothing";
+    EXPECT_EQ(expected.abs().max().item<double>() < 1e-7, cancels)
+        << name << ": the check would prove nothing";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Terms, GradientCheck,
-                         ::testing::Combine(::testing::Values(Term::kBehaviour, Term::kTd, Term::kGap),
-                                            ::testing::Values(PolicyStd::kFixed, PolicyStd::kLearned)));
+INSTANTIATE_TEST_SUITE_P(
+    Terms, GradientCheck,
+    ::testing::Combine(::testing::Values(Term::kBehaviour, Term::kTd, Term::kGap),
+                       ::testing::Values(PolicyStd::kFixed, PolicyStd::kLearned)));
 
 TEST(GradientCheck, EmbeddingGradientThroughThePolicy) {
   const DropModel model = small_model();
   const EncodedStates states = model.encode(uniform({3, 3}, 11));
   at::Tensor z = uniform({3, 4, 2}, 12).set_requires_grad(true);
-  const at::Tensor gradient = torch::autograd::grad({model.score_embeddings(states, z).sum()}, {z})[0];
+  const at::Tensor gradient =
+      torch::autograd::grad({model.score_embeddings(states, z).sum()}, {z})[0];
   const at::Tensor plain = z.detach();
   const at::Tensor expected =
       numerical(plain, [&] { return model.score_embeddings(states, plain).sum().item<double>(); });

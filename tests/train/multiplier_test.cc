@@ -28,7 +28,8 @@ TEST(Multiplier, ProjectedAscentStopsAtZeroAndAtItsCap) {
   EXPECT_EQ(value_of(multiplier), 0.0);
   multiplier.update(gap(1e9));
   EXPECT_EQ(value_of(multiplier), 1e6);
-  EXPECT_DOUBLE_EQ(make(MultiplierForm::kProjected, 0.5, 0.1).penalty(gap(1.0)).item<double>(), -0.5);
+  EXPECT_DOUBLE_EQ(make(MultiplierForm::kProjected, 0.5, 0.1).penalty(gap(1.0)).item<double>(),
+                   -0.5);
 }
 
 TEST(Multiplier, LogMovesByItsRateAtFirstAndIsCapped) {
