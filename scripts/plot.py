@@ -224,9 +224,10 @@ def draw_curve(axes, runs, name, colour, label):
 
 
 def dashed(axes, value, text, colour=GREY, style=(0, (5, 3))):
-    """A horizontal line with its meaning written on it."""
+    """A horizontal line with its meaning written on it; the axis makes room for both."""
     low, high = axes.get_ylim()
-    axes.set_ylim(top=max(high, value + 0.1 * (high - low)))
+    room = 0.1 * (high - low)
+    axes.set_ylim(min(low, value - room), max(high, value + room))
     axes.axhline(value, color=colour, linewidth=1.2, linestyle=style, zorder=1)
     axes.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-3, 3),
                   textcoords="offset points", ha="right", va="bottom", fontsize=8, color=colour)
