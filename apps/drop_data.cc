@@ -10,6 +10,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/signals.h"
 #include "drop/base/text.h"
 #include "drop/config/config.h"
 #include "drop/data/d4rl_file.h"
@@ -130,6 +131,7 @@ void generate(const GenerateOptions& options) {
     throw UsageError("--out " + options.out +
                      ": this file exists; choose another name or allow --force to replace it");
   }
+  install_stop_handlers();
   generate_maze2d(options.generator, options.out);
   log().info("written: {}", options.out);
 }

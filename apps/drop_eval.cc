@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/signals.h"
 #include "drop/config/config.h"
 #include "drop/deploy/evaluation.h"
 #include "drop/deploy/evaluation_report.h"
@@ -29,12 +31,14 @@ struct EvalOptions {
   std::vector<std::string> overrides;
   int64_t episodes = 10;
   int64_t last = 1;
+  bool last_given = false;
   int64_t seed = 0;
   int64_t threads = 0;
   CommonOptions common;
 };
 
-// a checkpoint is itself, a run's folder stands for its newest ones
+// a checkpoint is itself, a run's folder stands for its newest ones; the untrained one of step 0
+// counts only where there is no other
 std::vector<std::filesystem::path> checkpoints_of(const std::string& path, int64_t last) {
   if (!std::filesystem::exists(path)) {
     throw DataError(path +
@@ -42,15 +46,29 @@ std::vector<std::filesystem::path> checkpoints_of(const std::string& path, int64
                     "folder of drop_train");
   }
   if (!std::filesystem::is_directory(path)) return {path};
-  const std::vector<int64_t> steps = checkpoint_steps(path);
-  if (steps.empty())
+  std::vector<int64_t> steps = checkpoint_steps(path);
+  if (steps.empty()) {
     throw DataError(
         path + ": this folder holds no checkpoint (looked for checkpoints/step_*.safetensors)");
+  }
+  if (steps.size() > 1) std::erase(steps, 0);
+  if (static_cast<int64_t>(steps.size()) < last) {
+    log().warn("{}: --last asks for {} checkpoints, the run has kept {}", path, last, steps.size());
+  }
   std::vector<std::filesystem::path> found;
   const size_t first =
       steps.size() > static_cast<size_t>(last) ? steps.size() - static_cast<size_t>(last) : 0;
   for (size_t i = first; i < steps.size(); ++i) found.push_back(checkpoint_path(path, steps[i]));
   return found;
+}
+
+// one table compares runs of one task on one data set
+void require_same_data(const ModelOrigin& first, const ModelOrigin& other,
+                       const std::filesystem::path& path) {
+  if (other.task == first.task && other.dataset == first.dataset) return;
+  throw UsageError(path.string() + ": found task " + other.task + " on data set " + other.dataset +
+                   ", the checkpoints before it are of task " + first.task + " on " +
+                   first.dataset + "; evaluate different data sets one by one");
 }
 
 // search settings stored in the checkpoint, with `--set search.x=y` on top
@@ -78,9 +96,13 @@ void run(const EvalOptions& options) {
       configure_runtime(device_from(options.device), Precision::kAuto, options.threads);
 
   // every checkpoint with every rule
+  install_stop_handlers();
   std::vector<EvaluationResult> results;
+  std::optional<ModelOrigin> first;
   for (const std::filesystem::path& path : checkpoints) {
     const TrainedModel trained = load_checkpoint(path, runtime.device);
+    if (!first) first = trained.origin;
+    require_same_data(*first, trained.origin, path);
     if (trained.origin.task.empty()) {
       throw UsageError(path.string() +
                        ": this model was trained without a task; set `task` in its config and "
@@ -111,7 +133,11 @@ void run(const EvalOptions& options) {
   }
 
   // results to standard output; with `--json -` nothing else goes there
-  const std::string json = to_json(std::span<const EvaluationResult>(results)).dump(2) + "\n";
+  const bool single = results.size() == 1 && !options.last_given;
+  const std::string json =
+      (single ? to_json(results.front()) : to_json(std::span<const EvaluationResult>(results)))
+          .dump(2) +
+      "\n";
   if (options.json == "-") {
     std::fputs(json.c_str(), stdout);
     return;
@@ -155,5 +181,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Example:\n  drop_eval --checkpoint runs/hopper --rule best,grad-ada --episodes 10 --json "
       "hopper.json");
-  return drop::run_program(app, argc, argv, options.common, [&] { drop::run(options); });
+  return drop::run_program(app, argc, argv, options.common, [&] {
+    options.last_given = app.count("--last") > 0;
+    drop::run(options);
+  });
 }

@@ -19,6 +19,7 @@
 #include "drop/data/decomposition.h"
 #include "drop/data/normaliser.h"
 #include "drop/data/sampler.h"
+#include "drop/deploy/evaluation.h"
 #include "drop/deploy/run_evaluator.h"
 #include "drop/env/environment.h"
 #include "drop/env/reference_scores.h"
@@ -74,6 +75,13 @@ PreparedData prepare(const Config& config) {
   PreparedData data;
   data.dataset = read_d4rl_file(source);
   const TrajectoryDataset& dataset = data.dataset;
+  if (!dataset.has_timeouts && dataset.family != Family::kAdroit) {
+    log().warn(
+        "{}: has no `timeouts`: trajectories are split where `terminals` are set, so that episodes "
+        "which the time "
+        "limit ended run into the next one; prefer a version of the file that has them",
+        source.path);
+  }
   data.trajectories = dataset.usable_trajectories(config.decomposition.keep_unfinished);
   if (data.trajectories.empty()) {
     throw DataError(
@@ -92,6 +100,8 @@ PreparedData prepare(const Config& config) {
       config.train.reward_shift.value_or(dataset.family == Family::kAntMaze ? -1.0 : 0.0);
   origin.reward_scale = config.train.reward_scale.value_or(
       auto_reward_scale(dataset, data.trajectories, config.train.discount, origin.reward_shift));
+  origin.data_return_mean = 0.0;
+  origin.data_length_mean = 0.0;
   origin.data_return_max = data.trajectories.front().return_sum;
   const auto count = static_cast<double>(data.trajectories.size());
   for (const Trajectory& trajectory : data.trajectories) {
@@ -181,7 +191,9 @@ void announce(const PreparedData& data, const Decomposition& decomposition,
                          normalised_score(origin.data_return_mean, *reference),
                          normalised_score(origin.data_return_max, *reference));
   }
-  log().info("{} trajectories in {} sub-tasks; returns: mean {:.1f}, best {:.1f}{}",
+  size_t used = 0;
+  for (const Subtask& subtask : decomposition.subtasks) used += subtask.trajectories.size();
+  log().info("{} of {} trajectories in {} sub-tasks; returns: mean {:.1f}, best {:.1f}{}", used,
              data.trajectories.size(), decomposition.num_subtasks(), origin.data_return_mean,
              origin.data_return_max, scores);
   log().info("reward scale {:.4g}, shift {:g}; device {}, {} threads", origin.reward_scale,
@@ -202,6 +214,13 @@ std::unique_ptr<TrainingEvaluator> make_evaluator(const Config& config, const Mo
   return nullptr;
 }
 
+void refuse_existing(const std::filesystem::path& out, bool resume) {
+  if (resume || !RunFolder::holds_run(out)) return;
+  throw UsageError(
+      out.string() +
+      ": this folder already holds a run; continue it with --resume or choose another --out");
+}
+
 // one run of one seed, from the data to the last checkpoint
 void train_one(Config config, const TrainOptions& options, const std::filesystem::path& out,
                PreparedData data, const Runtime& runtime) {
@@ -210,11 +229,6 @@ void train_one(Config config, const TrainOptions& options, const std::filesystem
     throw UsageError("model.embedding: found cvae; allowed in this version: table");
   }
   const bool existing = RunFolder::holds_run(out);
-  if (existing && !options.resume) {
-    throw UsageError(
-        out.string() +
-        ": this folder already holds a run; continue it with --resume or choose another --out");
-  }
   if (existing && std::filesystem::exists(out / "config.yaml"))
     require_resumable(out / "config.yaml", config);
 
@@ -232,6 +246,11 @@ void train_one(Config config, const TrainOptions& options, const std::filesystem
                         runtime.device);
   const auto engine = make_step_engine(config.train.engine, state, sampler, config.train);
   make_ascent_engine(config.search.engine, state.model);  // refuses what evaluation could not use
+  if (EnvironmentRegistry::instance().contains(data.origin.task)) {
+    const auto task = EnvironmentRegistry::instance().make(data.origin.task,
+                                                           {config.physics, data.origin.dataset});
+    require_fitting_task(task->info(), shape.state_dim, shape.action_dim);
+  }
 
   // where the run stands
   const RunFolder folder(out);
@@ -277,23 +296,31 @@ void run(const TrainOptions& options) {
                      ": dataset: found nothing; allowed: a path or a D4RL id; add `dataset: ...` "
                      "or --set dataset=PATH");
   }
+  install_stop_handlers();
   const Runtime runtime = configure_runtime(config.device, config.precision, config.threads);
 
   // one data set, one run for each seed
   const std::vector<int64_t> seeds =
       config.seeds.empty() ? std::vector<int64_t>{config.seed} : config.seeds;
   PreparedData data = prepare(config);
-  for (size_t i = 0; i < seeds.size(); ++i) {
+  if (stop_requested()) throw Interrupted("stopped by a signal; nothing was written");
+  std::vector<std::pair<Config, std::filesystem::path>> runs;
+  for (const int64_t seed : seeds) {
     Config one = config;
-    one.seed = seeds[i];
+    one.seed = seed;
     one.seeds.clear();
     std::filesystem::path out = RunFolder::default_path(one, data.origin.dataset, one.seed);
     if (!options.out.empty()) {
       out = options.out;
       if (seeds.size() > 1) out /= "seed_" + std::to_string(one.seed);
     }
-    // the last run takes the data over, earlier ones a copy
-    train_one(one, options, out, i + 1 == seeds.size() ? std::move(data) : data, runtime);
+    refuse_existing(out, options.resume);
+    runs.emplace_back(std::move(one), std::move(out));
+  }
+  // the last run takes the data over, earlier ones a copy
+  for (size_t i = 0; i < runs.size(); ++i) {
+    train_one(runs[i].first, options, runs[i].second, i + 1 == runs.size() ? std::move(data) : data,
+              runtime);
   }
 }
 

@@ -9,7 +9,6 @@
 #include <new>
 
 #include "drop/base/error.h"
-#include "drop/base/signals.h"
 #include "drop/base/system_report.h"
 #include "drop/log/logging.h"
 
@@ -57,7 +56,6 @@ int run_program(CLI::App& app, int argc, char** argv, CommonOptions& common,
   }
   try {
     configure_logging(common.log_level, common.quiet);
-    install_stop_handlers();
     body();
     std::fflush(stdout);
     return static_cast<int>(ExitStatus::kDone);

@@ -14,7 +14,8 @@ int main(int argc, char** argv) try {
   const drop::TrainedModel trained = drop::load_checkpoint(argv[1], at::kCPU);
   drop::Policy policy(trained, trained.origin.config.search, drop::InferenceRuleKind::kBestAda);
 
-  const auto environment = drop::EnvironmentRegistry::instance().make(trained.origin.task);
+  const auto environment = drop::EnvironmentRegistry::instance().make(
+      trained.origin.task, {trained.origin.config.physics, trained.origin.dataset});
   std::vector<double> state(static_cast<size_t>(environment->info().state_dim));
   drop::RandomStream starts(/*seed=*/0, "env");
   environment->reset(starts, state);

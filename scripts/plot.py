@@ -4,7 +4,8 @@
     scripts/plot.py runs/quickstart
     scripts/plot.py runs/drop/hopper-medium-v2/drop/seed_* --out hopper-medium.png
 
-Reads metrics.csv, config.yaml, provenance.json and eval/*.json of each run's folder and writes
+Reads metrics.csv, config.yaml, provenance.json, eval/*.json and evaluations.json (of drop_eval
+--json) of each run's folder and writes
 plot.png: losses, conservative gap and multiplier, embeddings, returns on the way and the newest
 evaluation of each rule. Lines are means over runs; the shade reaches from the lowest run to the
 highest. What a run does not have is left out and said on standard error.
@@ -126,7 +127,7 @@ class Run:
     def _read_evaluations(self):
         """rule -> the evaluation of its latest step (of these, the one with most episodes)."""
         newest = {}
-        for path in sorted((self.folder / "eval").glob("*.json")):
+        for path in [*sorted((self.folder / "eval").glob("*.json")), *self.folder.glob("evaluations.json")]:
             content = read_json(path)
             results = content.get("results", [content]) if isinstance(content, dict) else []
             for result in results if isinstance(results, list) else []:

@@ -24,8 +24,8 @@ episodes=20
 bin=build/release/bin
 data=data/maze2d-umaze-quickstart.hdf5
 run=runs/quickstart
-table="$run/eval/quickstart.txt"
-json="$run/eval/quickstart.json"
+table="$run/evaluations.txt"
+json="$run/evaluations.json"
 
 # step TITLE COMMAND...: runs it, with its time
 step() {
@@ -49,7 +49,6 @@ train() { "$bin/drop_train" --config configs/quickstart.yaml --out "$run" --resu
 
 # the table goes to a file as well, so that a second call can show it again
 evaluate() {
-  mkdir -p "$run/eval"
   "$bin/drop_eval" --checkpoint "$run" --rule best,grad,best-ada,grad-ada --episodes "$episodes" \
     --json "$json" >"$table.part"
   mv "$table.part" "$table"

@@ -441,7 +441,7 @@ std::vector<Key> make_keys() {
       {0, 1, false, true}, [](auto& c) -> auto& { return c.train.discount; }));
   keys.push_back(number(
       "train.target_rate",
-      "v, soft update of the target score model; 0.005 is the paper's, short "
+      "v, soft update of the target score model; 0.005 as usual, short "
       "runs need 0.05",
       {0, 1, true, false}, [](auto& c) -> auto& { return c.train.target_rate; }));
   keys.push_back(toggle(

@@ -181,9 +181,11 @@ DatasetSource find_dataset(const std::string& dataset, const std::string& task) 
         "no data set is given; give the path of an HDF5 file or a D4RL id such as "
         "hopper-medium-v2");
   }
-  // a path comes first
+  // a path comes first, but a folder must not hide the id of the same name
   std::error_code ignored;
-  if (std::filesystem::exists(dataset, ignored)) {
+  const bool names_id = find_by_id(dataset) != nullptr;
+  if (std::filesystem::is_regular_file(dataset, ignored) ||
+      (!names_id && std::filesystem::exists(dataset, ignored))) {
     const std::filesystem::path path(dataset);
     const std::string id = dataset_id_of_file_name(path.filename().string());
     return describe(dataset, id.empty() ? path.stem().string() : id, task);

@@ -36,11 +36,20 @@ double EvaluationResult::env_steps_per_second() const {
   return wall_time_s > 0 ? static_cast<double>(steps) / wall_time_s : 0.0;
 }
 
+void require_fitting_task(const TaskInfo& task, int64_t state_dim, int64_t action_dim) {
+  if (task.state_dim == state_dim && task.action_dim == action_dim) return;
+  throw UsageError("task " + task.name + " has " + std::to_string(task.state_dim) + " state and " +
+                   std::to_string(task.action_dim) + " action dimensions, the data have " +
+                   std::to_string(state_dim) + " and " + std::to_string(action_dim) +
+                   "; set the `task` that the data set belongs to");
+}
+
 EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& options) {
   const ModelOrigin& origin = trained.origin;
   EvaluationResult result;
   result.task = origin.task;
   result.dataset = origin.dataset;
+  result.dataset_sha256 = origin.dataset_sha256;
   result.step = origin.step;
   result.rule = options.rule;
   result.seed = options.seed;
@@ -61,15 +70,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   }
   const TaskInfo& task = environments.front()->info();
   result.max_episode_steps = task.max_episode_steps;
-  if (task.state_dim != trained.model.shape().state_dim ||
-      task.action_dim != trained.model.shape().action_dim) {
-    throw UsageError("task " + origin.task + " has " + std::to_string(task.state_dim) +
-                     " state and " + std::to_string(task.action_dim) +
-                     " action dimensions, the checkpoint was trained on " +
-                     std::to_string(trained.model.shape().state_dim) + " and " +
-                     std::to_string(trained.model.shape().action_dim) +
-                     "; the config's task does not fit its data set");
-  }
+  require_fitting_task(task, trained.model.shape().state_dim, trained.model.shape().action_dim);
   const auto state_dim = static_cast<size_t>(task.state_dim);
   const auto action_dim = static_cast<size_t>(task.action_dim);
   std::vector<double> states(count * state_dim);
@@ -139,6 +140,7 @@ nlohmann::ordered_json to_json(const EvaluationResult& result) {
         result.std() * 100.0 / std::abs(result.reference->expert - result.reference->random);
   return {{"task", result.task},
           {"dataset", result.dataset},
+          {"dataset_sha256", result.dataset_sha256},
           {"checkpoint", result.checkpoint},
           {"step", result.step},
           {"rule", to_string(result.rule)},

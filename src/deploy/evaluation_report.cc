@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "drop/data/dataset_id.h"
 
@@ -20,6 +21,15 @@ std::string number(double value, int decimals) {
 
 std::string with_spread(double mean, double std, int decimals) {
   return number(mean, decimals) + " +- " + number(std, decimals);
+}
+
+// population standard deviation
+double spread(const std::vector<double>& values) {
+  const auto n = static_cast<double>(values.size());
+  const double centre = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0.0;
+  for (const double value : values) squares += (value - centre) * (value - centre);
+  return std::sqrt(squares / n);
 }
 
 std::string pad(const std::string& text, size_t width) {
@@ -40,8 +50,10 @@ std::vector<RuleSummary> summarise(std::span<const EvaluationResult> results) {
     double sum = 0.0;
     double squares = 0.0;
     double lengths = 0.0;
+    std::vector<double> means;  // of each checkpoint
     for (const EvaluationResult& result : results) {
       if (result.rule != first.rule) continue;
+      means.push_back(result.mean());
       ++summary.checkpoints;
       for (const EpisodeResult& episode : result.episodes) {
         ++summary.episodes;
@@ -62,6 +74,7 @@ std::vector<RuleSummary> summarise(std::span<const EvaluationResult> results) {
       }
     }
     summary.std = std::sqrt(squares / n);
+    summary.std_over_checkpoints = spread(means);
     summary.normalised_mean = first.normalised(summary.mean);
     if (first.reference) {
       summary.normalised_std =
@@ -92,9 +105,15 @@ std::string format_table(std::span<const EvaluationResult> results) {
                   number(summary.length, 0), std::to_string(summary.episodes)});
   }
   const auto own = [&](const char* name, double value) {
+    if (std::isnan(value)) return;  // unknown
     const std::optional<double> score = first.normalised(value);
     text += line({name, number(value, 1), score ? number(*score, 1) : "-"});
   };
+  for (const RuleSummary& summary : summarise(results)) {
+    if (summary.checkpoints < 2) continue;
+    text += to_string(summary.rule) + ": " + number(summary.std_over_checkpoints, 1) +
+            " between the means of its " + std::to_string(summary.checkpoints) + " checkpoints\n";
+  }
   text += "\n";
   own("data: mean", first.data_return_mean);
   own("data: best", first.data_return_max);
@@ -118,7 +137,6 @@ std::string format_table(std::span<const EvaluationResult> results) {
 }
 
 nlohmann::ordered_json to_json(std::span<const EvaluationResult> results) {
-  if (results.size() == 1) return to_json(results.front());
   nlohmann::ordered_json objects = nlohmann::ordered_json::array();
   for (const EvaluationResult& result : results) objects.push_back(to_json(result));
   nlohmann::ordered_json lines = nlohmann::ordered_json::array();
@@ -128,6 +146,7 @@ nlohmann::ordered_json to_json(std::span<const EvaluationResult> results) {
                                     {"episodes", summary.episodes},
                                     {"mean", summary.mean},
                                     {"std", summary.std},
+                                    {"std_over_checkpoints", summary.std_over_checkpoints},
                                     {"min", summary.min},
                                     {"max", summary.max},
                                     {"normalised_score", nullptr},

@@ -28,6 +28,14 @@ std::filesystem::path RunEvaluator::file_of(int64_t step, InferenceRuleKind rule
 bool RunEvaluator::done(int64_t step) const {
   for (const InferenceRuleKind rule : config_.eval.rules) {
     if (!std::filesystem::exists(file_of(step, rule))) return false;
+    // an evaluation with other settings is another one
+    const auto json = nlohmann::json::parse(read_text_file(file_of(step, rule)), nullptr,
+                                            /*allow_exceptions=*/false);
+    if (!json.is_object() || json.value("seed", int64_t{-1}) != config_.eval.seed ||
+        json.value("episodes", nlohmann::json::array()).size() !=
+            static_cast<size_t>(config_.eval.episodes)) {
+      return false;
+    }
   }
   return true;
 }

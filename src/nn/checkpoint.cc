@@ -64,6 +64,11 @@ double number_of(const SafetensorsFile& file, const std::string& key, const std:
   return value;
 }
 
+double number_or_unknown(const SafetensorsFile& file, const std::string& key,
+                         const std::string& source) {
+  return file.metadata.contains(key) ? number_of(file, key, source) : ModelOrigin::kUnknown;
+}
+
 ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
   const double version = number_of(file, "format_version", source);
   if (version != kCheckpointFormatVersion) {
@@ -78,14 +83,15 @@ ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
     throw DataError(error.what());
   }
   origin.task = metadata_of(file, "task", source);
-  origin.dataset = metadata_of(file, "dataset", source);
+  origin.dataset =
+      file.metadata.contains("dataset") ? file.metadata.at("dataset") : origin.config.dataset;
   origin.dataset_sha256 = metadata_of(file, "dataset_sha256", source);
   origin.step = static_cast<int64_t>(number_of(file, "step", source));
   origin.reward_scale = number_of(file, "reward_scale", source);
   origin.reward_shift = number_of(file, "reward_shift", source);
-  origin.data_return_mean = number_of(file, "data_return_mean", source);
-  origin.data_return_max = number_of(file, "data_return_max", source);
-  origin.data_length_mean = number_of(file, "data_length_mean", source);
+  origin.data_return_mean = number_or_unknown(file, "data_return_mean", source);
+  origin.data_return_max = number_or_unknown(file, "data_return_max", source);
+  origin.data_length_mean = number_or_unknown(file, "data_length_mean", source);
   if (!(origin.reward_scale > 0.0))
     throw DataError(source + ": metadata reward_scale must be positive");
   return origin;
@@ -205,10 +211,13 @@ void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origi
                    {"dataset_sha256", origin.dataset_sha256},
                    {"step", std::to_string(origin.step)},
                    {"reward_scale", shortest(origin.reward_scale)},
-                   {"reward_shift", shortest(origin.reward_shift)},
-                   {"data_return_mean", shortest(origin.data_return_mean)},
-                   {"data_return_max", shortest(origin.data_return_max)},
-                   {"data_length_mean", shortest(origin.data_length_mean)}};
+                   {"reward_shift", shortest(origin.reward_shift)}};
+  for (const auto& [key, value] :
+       {std::pair<const char*, double>{"data_return_mean", origin.data_return_mean},
+        {"data_return_max", origin.data_return_max},
+        {"data_length_mean", origin.data_length_mean}}) {
+    if (std::isfinite(value)) file.metadata[key] = shortest(value);
+  }
   write_file_atomically(path, serialise_safetensors(file));
 }
 
@@ -236,16 +245,6 @@ TrainedModel load_checkpoint(const std::filesystem::path& path, at::Device devic
   file.tensor("multiplier.value", {}, at::kFloat, source);
   run_selftest(trained, file, source);
   return trained;
-}
-
-ResumedModel load_checkpoint_into(const std::filesystem::path& path, DropModel& model) {
-  const std::string source = path.string();
-  const SafetensorsFile file = read_verified(path);
-  ResumedModel resumed;
-  resumed.origin = origin_of(file, source);
-  copy_parameters(file, model, source);
-  resumed.multiplier = file.tensor("multiplier.value", {}, at::kFloat, source).item<double>();
-  return resumed;
 }
 
 }  // namespace drop

@@ -27,13 +27,13 @@ LossTerms EagerStepEngine::compute_gradients(const Batch& batch, const at::Tenso
   at::Tensor total = terms.behaviour + terms.td;
   if (conservative_) total = total + state_.multiplier.penalty(terms.conservative_gap);
   torch::autograd::backward({total});
-  // remember the first step that went wrong, without waiting for the device
+  // remember the first step whose losses or gradients went wrong, without waiting for the device
   const at::NoGradGuard no_grad;
+  const auto exact = [](const at::Tensor& value) { return value.detach().to(at::kDouble); };
   const at::Tensor losses =
-      at::stack({at::full_like(terms.behaviour, static_cast<double>(state_.step)), terms.behaviour,
-                 terms.td, terms.conservative_gap})
-          .to(at::kDouble);
-  const at::Tensor keep = at::isfinite(losses.sum() + total).logical_or(first_bad_[0] >= 0);
+      at::stack({at::full({}, static_cast<double>(state_.step), first_bad_.options()),
+                 exact(terms.behaviour), exact(terms.td), exact(terms.conservative_gap)});
+  const at::Tensor keep = at::isfinite(losses.sum() + exact(total) + exact(gradients_.flat().sum())).logical_or(first_bad_[0] >= 0);
   first_bad_ = at::where(keep, first_bad_, losses);
   terms.behaviour = terms.behaviour.detach();
   terms.td = terms.td.detach();

@@ -99,6 +99,13 @@ std::optional<RunStatus> RunFolder::read_status() const {
   return status;
 }
 
+void RunFolder::set_aside(int64_t step) const {
+  for (const std::filesystem::path& file : {training_file(step), checkpoint(step)}) {
+    std::error_code ignored;
+    std::filesystem::rename(file, file.string() + ".bad", ignored);
+  }
+}
+
 void RunFolder::rotate_checkpoints(int64_t keep) const {
   std::vector<int64_t> steps = checkpoint_steps(path_);
   std::erase(steps, 0);

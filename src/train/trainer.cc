@@ -96,7 +96,7 @@ void Trainer::run() {
   status("running");
   try {
     if (state_.step == 0) save();
-    if (state_.step > 0) evaluate_if_due();  // an evaluation that a signal cut short
+    evaluate_if_due();  // one that a signal cut short, or of a run of no steps
 
     int64_t burst = 1;
     while (state_.step < train.steps) {
@@ -151,7 +151,8 @@ int64_t Trainer::next_stop() const {
 bool Trainer::evaluation_due() const {
   const int64_t every = inputs_.config.eval.every;
   return inputs_.evaluator != nullptr && every > 0 &&
-         (is_due(state_.step, every) || state_.step == inputs_.config.train.steps);
+         ((state_.step > 0 && is_due(state_.step, every)) ||
+          state_.step == inputs_.config.train.steps);
 }
 
 void Trainer::save() {
@@ -246,6 +247,8 @@ bool resume_newest(const RunFolder& folder, TrainState& state, const std::string
     try {
       load_training_pair(folder.checkpoint(*step), folder.training_file(*step), state,
                          dataset_sha256);
+      // what could not be used must not pass for the newest again
+      for (auto bad = steps.rbegin(); bad != step; ++bad) folder.set_aside(*bad);
       return true;
     } catch (const DataError& error) {
       if (newest_problem.empty()) newest_problem = error.what();

@@ -84,16 +84,25 @@ void load_training_pair(const std::filesystem::path& checkpoint,
                     ": rng.step and adam.step differ; remove this file and its checkpoint");
   }
 
-  const ResumedModel resumed = load_checkpoint_into(checkpoint, state.model);
-  if (resumed.origin.dataset_sha256 != dataset_sha256) {
+  const TrainedModel trained =
+      load_checkpoint(checkpoint, state.model.parameters().flat().device());
+  const ModelOrigin& origin = trained.origin;
+  if (origin.dataset_sha256 != dataset_sha256) {
     throw DataError(checkpoint.string() + ": was trained on a data file of SHA-256 " +
-                    resumed.origin.dataset_sha256 + ", found " + dataset_sha256 +
+                    origin.dataset_sha256 + ", found " + dataset_sha256 +
                     "; resume with the same data file or start a new --out");
   }
-  if (resumed.origin.step != step) {
-    throw DataError(checkpoint.string() + ": is of step " + std::to_string(resumed.origin.step) +
+  if (origin.step != step) {
+    throw DataError(checkpoint.string() + ": is of step " + std::to_string(origin.step) +
                     ", its training file of step " + std::to_string(step) + "; remove both");
   }
+  if (trained.model.parameters().flat().sizes() != state.model.parameters().flat().sizes()) {
+    throw DataError(
+        checkpoint.string() +
+        ": holds networks of other sizes than the config asks for; use the run's own config");
+  }
+  state.model.parameters().flat().copy_(trained.model.parameters().flat());
+  state.model.target_parameters().flat().copy_(trained.model.target_parameters().flat());
   for (const auto& [from, to] : copies) to.copy_(from);
   state.adam.step_count.fill_(static_cast<double>(step));
   state.step = step;

@@ -54,6 +54,8 @@ TEST_F(BadInput, CommandLines) {
   expect_train_refuses({"--config", config(), "--seed", "minus one"}, 2, {"seed", "minus one"});
   expect_train_refuses({"--config", config(), "--device", "abacus"}, 2, {"abacus", "cpu"});
   expect_override_refused({"threads=4000"}, 2, {"threads", "4000"});
+  // a task that cannot belong to the data is refused now, not at the first evaluation
+  expect_override_refused({"task=hopper"}, 2, {"hopper", "11", "4"});
   // parts of the design that this version lacks are named, not ignored
   expect_override_refused({"model.embedding=cvae"}, 2, {"model.embedding", "cvae"});
   expect_override_refused({"train.engine=graph"}, 2, {"train.engine", "graph"});

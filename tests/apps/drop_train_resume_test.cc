@@ -270,6 +270,18 @@ TEST_F(Damage, FallsBackToThePairBeforeAndEndsTheSame) {
   }
 }
 
+TEST_F(Damage, WhatIsDamagedNeverPassesForTheNewestAgain) {
+  // back to step 20 and on to 30, with one checkpoint kept: it must be 30, not the damaged 40 or 60
+  const std::string run = copy("run");
+  flip_last_bit(checkpoint_of(run, 40));
+  flip_last_bit(checkpoint_of(run, 60));
+  expect_done(
+      train(run, set({"train.steps=30", "checkpoint.keep=1"}) + Arguments{"--resume", "--quiet"}));
+  EXPECT_EQ(testing::newest_step(run), 30);
+  EXPECT_TRUE(std::filesystem::exists(training_file_of(run, 30)));
+  EXPECT_TRUE(std::filesystem::exists(checkpoint_of(run, 60) + ".bad"));
+}
+
 TEST_F(Damage, WithoutAnyGoodPairTheRunIsRefusedAndLeftAlone) {
   const std::string run = copy("run");
   for (const int64_t step : {0, 20, 40, 60}) truncate(checkpoint_of(run, step));

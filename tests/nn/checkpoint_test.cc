@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 
@@ -73,13 +74,20 @@ TEST_F(CheckpointTest, ActsAsTheModelThatWasSaved) {
   EXPECT_TRUE(at::allclose(back.standardise(states_), expected));
 }
 
-TEST_F(CheckpointTest, ResumesIntoAnExistingModel) {
+TEST_F(CheckpointTest, HoldsTheMultiplierItself) {
   save();
-  DropModel other = testing::small_model(at::kFloat);
-  other.parameters().flat().zero_();
-  const ResumedModel resumed = load_checkpoint_into(path(), other);
-  EXPECT_EQ(resumed.multiplier, 0.75);
-  EXPECT_TRUE(other.parameters().flat().equal(model_.parameters().flat()));
+  SafetensorsFile file = parse_safetensors(read_file(path()), path());
+  EXPECT_EQ(tensor_of(file, "multiplier.value").item<float>(), 0.75f);
+}
+
+TEST_F(CheckpointTest, ActsWithoutTheMetadataThatOnlyReportsNeed) {
+  save();
+  rewrite([](SafetensorsFile& f) {
+    for (const char* key : {"dataset", "data_return_mean", "data_return_max", "data_length_mean"})
+      f.metadata.erase(key);
+  });
+  const TrainedModel back = load_checkpoint(path(), at::kCPU);
+  EXPECT_TRUE(std::isnan(back.origin.data_return_mean));
 }
 
 TEST_F(CheckpointTest, RefusesWrongShapesNamesVersionsAndConfigs) {

@@ -128,7 +128,7 @@ class PlotTest(unittest.TestCase):
         for rule in RULES:
             write_evaluation(run / "one.json", rule, 6000, [1000.0, 1200.0], reference=None)
             results.append(json.loads((run / "one.json").read_text()))
-        (run / "eval" / "quickstart.json").write_text(json.dumps({"results": results, "summary": []}))
+        (run / "evaluations.json").write_text(json.dumps({"results": results, "summary": []}))
         status, _, errors = self.plot(run, "--out", self.root / "a.svg")
         self.assertEqual((status, errors), (0, ""))
         # without a reference the bars are raw returns

@@ -207,7 +207,7 @@ class ShellTest(unittest.TestCase):
                 ("drop_train", 'mkdir -p runs/quickstart/checkpoints\n'
                                'checkpoint=runs/quickstart/checkpoints/step_000006000.safetensors\n'
                                '[ -f "$checkpoint" ] || touch "$checkpoint"\n'),
-                ("drop_eval", 'echo "rule  mean"\necho "{}" >runs/quickstart/eval/quickstart.json\n')):
+                ("drop_eval", 'echo "rule  mean"\necho "{}" >runs/quickstart/evaluations.json\n')):
             (programs / name).write_text(say + body)
             (programs / name).chmod(0o755)
         # the plot's stand-in

@@ -53,6 +53,10 @@ class Sampler {
           const Decomposition& decomposition, const Normaliser& normaliser,
           const RewardTransform& rewards, const SamplerOptions& options, at::Device device);
 
+  // its tensors share memory with its data set
+  Sampler(const Sampler&) = delete;
+  Sampler& operator=(const Sampler&) = delete;
+
   /// The batch of a training step.
   Batch draw(int64_t step) const;
 

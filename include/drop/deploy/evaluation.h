@@ -23,6 +23,7 @@ struct EpisodeResult {
 struct EvaluationResult {
   std::string task;
   std::string dataset;
+  std::string dataset_sha256;
   std::string checkpoint;
   int64_t step = 0;
   InferenceRuleKind rule = InferenceRuleKind::kBest;
@@ -52,6 +53,9 @@ struct EvaluationOptions {
   /// Called now and then with the steps that all episodes have made; may be empty.
   std::function<void(int64_t episode_step, int64_t episodes_running)> on_step;
 };
+
+/// Throws UsageError when a task's sizes are not those that a model is trained on.
+void require_fitting_task(const TaskInfo& task, int64_t state_dim, int64_t action_dim);
 
 /// Runs all episodes in lockstep: one environment each, one search for all their states at once.
 /// Episode i starts from the stream (seed, "env", i), whatever the rule, so rules are compared on

@@ -13,9 +13,10 @@ namespace drop {
 struct RuleSummary {
   InferenceRuleKind rule = InferenceRuleKind::kBest;
   int64_t checkpoints = 0;
-  int64_t episodes = 0;  ///< of all checkpoints together
-  double mean = 0.0;     ///< raw return, mean over all episodes
-  double std = 0.0;      ///< over all episodes
+  int64_t episodes = 0;               ///< of all checkpoints together
+  double mean = 0.0;                  ///< raw return, mean over all episodes
+  double std = 0.0;                   ///< over all episodes
+  double std_over_checkpoints = 0.0;  ///< between the checkpoints' means
   double min = 0.0;
   double max = 0.0;
   double length = 0.0;  ///< mean episode length
@@ -30,7 +31,7 @@ std::vector<RuleSummary> summarise(std::span<const EvaluationResult> results);
 /// spread, then the references and the data's own returns.
 std::string format_table(std::span<const EvaluationResult> results);
 
-/// One result: its own object (design 3.4). Several: {"results": [...], "summary": [...]}.
+/// {"results": [one object as in eval/*.json for each], "summary": [one for each rule]}
 nlohmann::ordered_json to_json(std::span<const EvaluationResult> results);
 
 }  // namespace drop

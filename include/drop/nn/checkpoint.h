@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 
 #include "drop/config/config.h"
@@ -21,9 +22,12 @@ struct ModelOrigin {
   int64_t step = 0;
   double reward_scale = 1.0;
   double reward_shift = 0.0;
-  double data_return_mean = 0.0;  ///< raw, over the data's trajectories: "the behaviour's return"
-  double data_return_max = 0.0;
-  double data_length_mean = 0.0;  ///< rows of a trajectory, on average
+  /// Of the data's trajectories, for reports only; not a number where unknown.
+  double data_return_mean = kUnknown;  ///< raw: "the behaviour's return"
+  double data_return_max = kUnknown;
+  double data_length_mean = kUnknown;  ///< rows of a trajectory, on average
+
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// A model ready to act: networks, normaliser, embeddings, origin.
@@ -53,13 +57,5 @@ void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origi
 /// Reads a checkpoint and verifies size, header, both hashes, names, shapes, finiteness and the
 /// self-test before anything is used. Throws DataError.
 TrainedModel load_checkpoint(const std::filesystem::path& path, at::Device device);
-
-/// lambda as stored in a checkpoint, and its parameters copied into an existing model of the same
-/// shape: what resuming a run needs. Verifies like `load_checkpoint`.
-struct ResumedModel {
-  ModelOrigin origin;
-  double multiplier = 0.0;
-};
-ResumedModel load_checkpoint_into(const std::filesystem::path& path, DropModel& model);
 
 }  // namespace drop

@@ -46,6 +46,10 @@ class RunFolder {
   void write_status(const RunStatus& status) const;
   std::optional<RunStatus> read_status() const;
 
+  /// Renames the checkpoint pair of a step to `*.bad`: it stays to be looked at, but counts no
+  /// more.
+  void set_aside(int64_t step) const;
+
   /// Removes all but the newest `keep` checkpoint pairs and step 0.
   void rotate_checkpoints(int64_t keep) const;
 

@@ -71,8 +71,8 @@ class Trainer {
   bool warned_collapse_ = false;
 };
 
-/// Restores the newest checkpoint pair of a run that passes all checks, older ones with a warning
-/// about each that does not. False when there is none at all (the run starts afresh).
+/// Restores the newest checkpoint pair of a run that passes all checks; newer ones that do not are
+/// set aside, each with a warning. False when there is none at all (the run starts afresh).
 /// Throws DataError when there are some and none is good.
 bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256);
 
