@@ -135,7 +135,8 @@ TEST(WaypointController, ReferenceMaximum) {
 }
 
 TEST(WaypointController, FreshPlansDoBetter) {
-  // the same row's figure with a new plan at each reset, from some 200 episodes
+  // the same row's figure with a new plan at each reset; it has no standard error, 200 episodes are
+  // assumed, which the spread given for the other figure suggests
   const testing::ReturnStatistics found = controller_returns("maze2d-umaze", 200, true);
   EXPECT_NEAR(found.mean, 229.2, 3.0 * found.standard_error_against(200));
   EXPECT_GT(found.mean, controller_returns("maze2d-umaze", 200, false).mean);
