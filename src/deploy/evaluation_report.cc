@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -23,13 +22,16 @@ std::string with_spread(double mean, double std, int decimals) {
   return number(mean, decimals) + " +- " + number(std, decimals);
 }
 
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
 // population standard deviation
-double spread(const std::vector<double>& values) {
-  const auto n = static_cast<double>(values.size());
-  const double centre = std::accumulate(values.begin(), values.end(), 0.0) / n;
+double spread_of(const std::vector<double>& values) {
+  const double centre = mean_of(values);
   double squares = 0.0;
   for (const double value : values) squares += (value - centre) * (value - centre);
-  return std::sqrt(squares / n);
+  return std::sqrt(squares / static_cast<double>(values.size()));
 }
 
 std::string pad(const std::string& text, size_t width) {
@@ -43,38 +45,27 @@ std::vector<RuleSummary> summarise(std::span<const EvaluationResult> results) {
   for (const EvaluationResult& first : results) {
     const auto same_rule = [&](const RuleSummary& summary) { return summary.rule == first.rule; };
     if (std::any_of(summaries.begin(), summaries.end(), same_rule)) continue;
-    RuleSummary summary;
-    summary.rule = first.rule;
-    summary.min = std::numeric_limits<double>::infinity();
-    summary.max = -summary.min;
-    double sum = 0.0;
-    double squares = 0.0;
-    double lengths = 0.0;
+    std::vector<double> returns;  // of each episode
+    std::vector<double> lengths;
     std::vector<double> means;  // of each checkpoint
     for (const EvaluationResult& result : results) {
       if (result.rule != first.rule) continue;
       means.push_back(result.mean());
-      ++summary.checkpoints;
       for (const EpisodeResult& episode : result.episodes) {
-        ++summary.episodes;
-        sum += episode.episode_return;
-        lengths += static_cast<double>(episode.length);
-        summary.min = std::min(summary.min, episode.episode_return);
-        summary.max = std::max(summary.max, episode.episode_return);
+        returns.push_back(episode.episode_return);
+        lengths.push_back(static_cast<double>(episode.length));
       }
     }
-    const auto n = static_cast<double>(summary.episodes);
-    summary.mean = sum / n;
-    summary.length = lengths / n;
-    for (const EvaluationResult& result : results) {
-      if (result.rule != first.rule) continue;
-      for (const EpisodeResult& episode : result.episodes) {
-        squares +=
-            (episode.episode_return - summary.mean) * (episode.episode_return - summary.mean);
-      }
-    }
-    summary.std = std::sqrt(squares / n);
-    summary.std_over_checkpoints = spread(means);
+    RuleSummary summary;
+    summary.rule = first.rule;
+    summary.checkpoints = static_cast<int64_t>(means.size());
+    summary.episodes = static_cast<int64_t>(returns.size());
+    summary.mean = mean_of(returns);
+    summary.std = spread_of(returns);
+    summary.std_over_checkpoints = spread_of(means);
+    summary.min = *std::min_element(returns.begin(), returns.end());
+    summary.max = *std::max_element(returns.begin(), returns.end());
+    summary.length = mean_of(lengths);
     summary.normalised_mean = first.normalised(summary.mean);
     if (first.reference) {
       summary.normalised_std =
@@ -87,6 +78,7 @@ std::vector<RuleSummary> summarise(std::span<const EvaluationResult> results) {
 
 std::string format_table(std::span<const EvaluationResult> results) {
   const EvaluationResult& first = results.front();
+  const std::vector<RuleSummary> summaries = summarise(results);
   std::string text = "task " + first.task + ", data set " + first.dataset + "\n\n";
   const size_t widths[] = {12, 22, 20, 24, 12, 10};
   const auto line = [&](const std::vector<std::string>& cells) {
@@ -96,7 +88,7 @@ std::string format_table(std::span<const EvaluationResult> results) {
     return row + "\n";
   };
   text += line({"rule", "return", "normalised", "min .. max", "length", "episodes"});
-  for (const RuleSummary& summary : summarise(results)) {
+  for (const RuleSummary& summary : summaries) {
     const std::string normalised =
         summary.normalised_mean ? with_spread(*summary.normalised_mean, *summary.normalised_std, 1)
                                 : "-";
@@ -109,7 +101,7 @@ std::string format_table(std::span<const EvaluationResult> results) {
     const std::optional<double> score = first.normalised(value);
     text += line({name, number(value, 1), score ? number(*score, 1) : "-"});
   };
-  for (const RuleSummary& summary : summarise(results)) {
+  for (const RuleSummary& summary : summaries) {
     if (summary.checkpoints < 2) continue;
     text += to_string(summary.rule) + ": " + number(summary.std_over_checkpoints, 1) +
             " between the means of its " + std::to_string(summary.checkpoints) + " checkpoints\n";

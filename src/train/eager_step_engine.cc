@@ -33,7 +33,8 @@ LossTerms EagerStepEngine::compute_gradients(const Batch& batch, const at::Tenso
   const at::Tensor losses =
       at::stack({at::full({}, static_cast<double>(state_.step), first_bad_.options()),
                  exact(terms.behaviour), exact(terms.td), exact(terms.conservative_gap)});
-  const at::Tensor keep = at::isfinite(losses.sum() + exact(total) + exact(gradients_.flat().sum())).logical_or(first_bad_[0] >= 0);
+  const at::Tensor keep = at::isfinite(losses.sum() + exact(total) + exact(gradients_.flat().sum()))
+                              .logical_or(first_bad_[0] >= 0);
   first_bad_ = at::where(keep, first_bad_, losses);
   terms.behaviour = terms.behaviour.detach();
   terms.td = terms.td.detach();
