@@ -61,6 +61,8 @@ class Tree:
         parts = path.split("/")
         if parts[0] == "drop" and len(parts) > 2:
             return parts[1], True
+        if len(parts) > 1 and (self.root / "apps" / path).is_file():
+            return "apps", False
         if len(parts) > 1 and parts[0] in FLOOR_OF:
             return parts[0], False
         # relative to the including file

@@ -1,6 +1,8 @@
 #include "env/mujoco_simulation.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <type_traits>
 #include <utility>
 
@@ -39,18 +41,9 @@ struct SpecDeleter {
   void operator()(mjSpec* spec) const { mj_deleteSpec(spec); }
 };
 
-}  // namespace
-
-MujocoModel compile_mjcf(const std::string& mjcf, const std::string& name) {
-  install_handlers();
-
-  // text -> specification
-  char message[1024] = "";
-  const std::unique_ptr<mjSpec, SpecDeleter> spec(
-      mj_parseXMLString(mjcf.c_str(), nullptr, message, sizeof message));
+MujocoModel compile_spec(mjSpec* parsed, const char* message, const std::string& name) {
+  const std::unique_ptr<mjSpec, SpecDeleter> spec(parsed);
   if (!spec) throw RunError(name + ": MuJoCo cannot read this model: " + one_line(message));
-
-  // specification -> model
   MujocoModel model(mj_compile(spec.get(), nullptr),
                     [](const mjModel* m) { mj_deleteModel(const_cast<mjModel*>(m)); });
   if (!model) {
@@ -62,6 +55,32 @@ MujocoModel compile_mjcf(const std::string& mjcf, const std::string& name) {
                    one_line(mjs_getWarning(spec.get(), 0)));
   }
   return model;
+}
+
+}  // namespace
+
+MujocoModel compile_mjcf(const std::string& mjcf, const std::string& name) {
+  install_handlers();
+
+  // models of this text that are still in use
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<const mjModel>> known;
+  const std::lock_guard lock(mutex);
+  if (const auto found = known.find(mjcf); found != known.end()) {
+    if (MujocoModel model = found->second.lock()) return model;
+  }
+  char message[1024] = "";
+  MujocoModel model = compile_spec(
+      mj_parseXMLString(mjcf.c_str(), nullptr, message, sizeof message), message, name);
+  std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
+  known[mjcf] = model;
+  return model;
+}
+
+MujocoModel compile_mjcf_file(const std::string& path) {
+  install_handlers();
+  char message[1024] = "";
+  return compile_spec(mj_parseXML(path.c_str(), nullptr, message, sizeof message), message, path);
 }
 
 MujocoSimulation::MujocoSimulation(MujocoModel model)

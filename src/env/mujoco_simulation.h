@@ -11,9 +11,13 @@ namespace drop {
 /// A compiled model. It never changes, so environments of one task may share it.
 using MujocoModel = std::shared_ptr<const mjModel>;
 
-/// Compiles MJCF text. Throws RunError with MuJoCo's message (an error or a warning alike); `name`
+/// Compiles MJCF text. Environments that live at the same time and have the same text share one
+/// model. Throws RunError with MuJoCo's message (an error or a warning alike); `name`
 /// stands for the file in it.
 MujocoModel compile_mjcf(const std::string& mjcf, const std::string& name);
+
+/// The same from a file, with what it includes (meshes, textures, other MJCF) beside it.
+MujocoModel compile_mjcf_file(const std::string& path);
 
 /// A model with its state. MuJoCo's own errors and warnings, an unstable simulation among them,
 /// become RunError: nothing is printed, no log file is written and the process never exits. After
@@ -23,6 +27,8 @@ class MujocoSimulation {
   explicit MujocoSimulation(MujocoModel model);
 
   const mjModel& model() const { return *model_; }
+  /// Everything that MuJoCo computed: site and body positions, sensors.
+  const mjData& data() const { return *data_; }
   /// Positions [nq] and velocities [nv] as they are now.
   std::span<const double> qpos() const;
   std::span<const double> qvel() const;

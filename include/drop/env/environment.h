@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,13 +14,21 @@
 
 namespace drop {
 
+/// A part of a task's state that lies outside qpos and qvel: AntMaze's goal, the place of Adroit's
+/// door.
+struct TaskVariable {
+  std::string key;   ///< the array that holds it in D4RL's files: "infos/goal"
+  int64_t size = 0;  ///< numbers
+};
+
 /// Fixed facts of a task.
 struct TaskInfo {
   std::string name;  ///< D4RL's name without data kind and version: "hopper", "maze2d-umaze-dense"
   int64_t state_dim = 0;
   int64_t action_dim = 0;
   int64_t max_episode_steps = 0;
-  double dt = 0.0;  ///< simulated seconds of one step
+  double dt = 0.0;                           ///< simulated seconds of one step
+  std::vector<TaskVariable> variables = {};  ///< what `task_state` consists of, in this order
 };
 
 /// When the last allowed step also ends the task, both flags are set.
@@ -52,6 +61,17 @@ class Environment {
   virtual std::vector<double> qvel() const = 0;
   virtual void set_state(std::span<const double> qpos, std::span<const double> qvel,
                          std::span<double> observation) = 0;
+
+  /// The values of all of the task's variables, one after the other. `reset` draws them anew,
+  /// `set_state` keeps them, `set_task_state` sets them for the episode that the next `set_state`
+  /// begins. RunError for a span of another size.
+  virtual std::vector<double> task_state() const { return {}; }
+  virtual void set_task_state(std::span<const double> values);
+
+  /// The task's variables as far as an observation tells them, for files that hold no arrays of
+  /// them; empty when it does not.
+  virtual std::optional<std::vector<double>> task_state_from(std::span<const double> qpos,
+                                                             std::span<const double> observation);
 };
 
 /// What distinguishes two environments of one task.
