@@ -13,6 +13,8 @@
 #include "drop/config/config.h"
 #include "drop/deploy/evaluation.h"
 #include "drop/deploy/evaluation_report.h"
+#include "drop/deploy/trace.h"
+#include "drop/deploy/video.h"
 #include "drop/log/logging.h"
 #include "drop/log/progress.h"
 #include "drop/nn/checkpoint.h"
@@ -27,6 +29,8 @@ struct EvalOptions {
   std::vector<std::string> checkpoints;
   std::string rules;
   std::string json;
+  std::string trace;
+  std::string video;
   std::string device = "auto";
   std::vector<std::string> overrides;
   int64_t episodes = 10;
@@ -34,33 +38,9 @@ struct EvalOptions {
   bool last_given = false;
   int64_t seed = 0;
   int64_t threads = 0;
+  int64_t network_threads = 0;
   CommonOptions common;
 };
-
-// a checkpoint is itself, a run's folder stands for its newest ones; the untrained one of step 0
-// counts only where there is no other
-std::vector<std::filesystem::path> checkpoints_of(const std::string& path, int64_t last) {
-  if (!std::filesystem::exists(path)) {
-    throw DataError(path +
-                    ": no such checkpoint or run folder; give a .safetensors file or the --out "
-                    "folder of drop_train");
-  }
-  if (!std::filesystem::is_directory(path)) return {path};
-  std::vector<int64_t> steps = checkpoint_steps(path);
-  if (steps.empty()) {
-    throw DataError(
-        path + ": this folder holds no checkpoint (looked for checkpoints/step_*.safetensors)");
-  }
-  if (steps.size() > 1) std::erase(steps, 0);
-  if (static_cast<int64_t>(steps.size()) < last) {
-    log().warn("{}: --last asks for {} checkpoints, the run has kept {}", path, last, steps.size());
-  }
-  std::vector<std::filesystem::path> found;
-  const size_t first =
-      steps.size() > static_cast<size_t>(last) ? steps.size() - static_cast<size_t>(last) : 0;
-  for (size_t i = first; i < steps.size(); ++i) found.push_back(checkpoint_path(path, steps[i]));
-  return found;
-}
 
 // one table compares runs of one task on one data set
 void require_same_data(const ModelOrigin& first, const ModelOrigin& other,
@@ -86,14 +66,21 @@ SearchConfig search_settings(const Config& stored, const std::vector<std::string
 void run(const EvalOptions& options) {
   std::vector<std::filesystem::path> checkpoints;
   for (const std::string& path : options.checkpoints) {
-    for (const auto& checkpoint : checkpoints_of(path, options.last))
+    for (const auto& checkpoint : checkpoints_at(path, options.last))
       checkpoints.push_back(checkpoint);
   }
+  // what cannot be done is said before anything runs
+  if (checkpoints.size() > 1 && !(options.trace.empty() && options.video.empty())) {
+    throw UsageError(std::string(options.trace.empty() ? "--video" : "--trace") + ": found " +
+                     std::to_string(checkpoints.size()) +
+                     " checkpoints; allowed: one; name it in --checkpoint, without --last");
+  }
+  if (!options.json.empty() && options.json != "-") require_writable(options.json);
   const std::vector<InferenceRuleKind> asked = options.rules.empty()
                                                    ? std::vector<InferenceRuleKind>{}
                                                    : inference_rules_from(options.rules);
   const Runtime runtime =
-      configure_runtime(device_from(options.device), Precision::kAuto, options.threads);
+      configure_runtime(device_from(options.device), Precision::kAuto, options.network_threads);
 
   // every checkpoint with every rule
   install_stop_handlers();
@@ -109,27 +96,45 @@ void run(const EvalOptions& options) {
                        "train, then evaluate");
     }
     const SearchConfig search = search_settings(trained.origin.config, options.overrides);
-    for (const InferenceRuleKind rule : asked.empty() ? search.rules : asked) {
+    std::optional<TraceRecorder> trace;
+    if (!options.trace.empty()) trace.emplace(options.trace, trained, path.string(), options.seed);
+    const EnvironmentOptions environment = {trained.origin.config.physics, trained.origin.dataset};
+    const int64_t limit = EnvironmentRegistry::instance()
+                              .make(trained.origin.task, environment)
+                              ->info()
+                              .max_episode_steps;
+    const std::vector<InferenceRuleKind>& rules = asked.empty() ? search.rules : asked;
+    for (const InferenceRuleKind rule : rules) {
       EvaluationOptions evaluation;
       evaluation.search = search;
       evaluation.rule = rule;
       evaluation.episodes = options.episodes;
       evaluation.seed = options.seed;
-      evaluation.environment = {trained.origin.config.physics, trained.origin.dataset};
-      const int64_t limit = EnvironmentRegistry::instance()
-                                .make(trained.origin.task, evaluation.environment)
-                                ->info()
-                                .max_episode_steps;
+      evaluation.environment = environment;
+      evaluation.env_threads = options.threads;
+      if (trace) {
+        trace->begin(rule);
+        evaluation.observers.push_back(&*trace);
+      }
+      std::optional<VideoRecorder> video;
+      if (!options.video.empty()) {
+        const std::string film =
+            rules.size() > 1 ? video_path(options.video, to_string(rule)) : options.video;
+        require_writable(film);
+        evaluation.observers.push_back(&video.emplace(film, VideoOptions{}));
+      }
       Progress progress("eval " + to_string(rule), limit, options.common.quiet);
       evaluation.on_step = [&](int64_t step, int64_t running) {
         progress.update(step, std::to_string(running) + " of " + std::to_string(options.episodes) +
                                   " episodes running");
       };
       EvaluationResult result = evaluate(trained, evaluation);
+      if (video) video->close();
       progress.finish();
       result.checkpoint = path.string();
       results.push_back(std::move(result));
     }
+    if (trace) trace->close();
   }
 
   // results to standard output; with `--json -` nothing else goes there
@@ -174,9 +179,20 @@ int main(int argc, char** argv) {
                  "Override a search setting, e.g. --set search.ascent_steps=20 (may be repeated)")
       ->allow_extra_args(false);
   app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
-  app.add_option("--threads", options.threads, "Threads of the networks' arithmetic, 0 = all cores")
+  app.add_option("--threads", options.threads,
+                 "Threads that step the environments, 0 = all cores; the results are the same")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  app.add_option("--network-threads", options.network_threads,
+                 "Threads of the networks' arithmetic, 0 = all cores")
       ->capture_default_str()
       ->check(CLI::Range(0, 100000));
+  app.add_option("--trace", options.trace,
+                 "HDF5 file to write, of one checkpoint: states, actions, embeddings and scores of "
+                 "every step");
+  app.add_option("--video", options.video,
+                 "Film to write, of one checkpoint's first episode, e.g. out.mp4; with several "
+                 "rules one each: out-best.mp4, ...");
   drop::add_common_options(app, options.common);
   app.footer(
       "Example:\n  drop_eval --checkpoint runs/hopper --rule best,grad-ada --episodes 10 --json "

@@ -200,18 +200,22 @@ void announce(const PreparedData& data, const Decomposition& decomposition,
              origin.reward_shift, runtime.device.str(), runtime.threads);
 }
 
-// evaluation on the way, where it is asked for and the task has an environment
-std::unique_ptr<TrainingEvaluator> make_evaluator(const Config& config, const ModelOrigin& origin,
-                                                  const RunFolder& folder, const Runtime& runtime) {
-  if (config.eval.every == 0) return nullptr;
-  if (EnvironmentRegistry::instance().contains(origin.task)) {
-    return std::make_unique<RunEvaluator>(config, folder, runtime, origin.dataset);
+// why the task cannot be evaluated on this machine; empty when it can. Sizes other than the data's
+// are refused
+std::string obstacle_to_evaluation(const Config& config, const ModelOrigin& origin,
+                                   const ModelShape& shape) {
+  if (origin.task.empty())
+    return "no task is given and none follows from the data set's name (set `task`)";
+  const EnvironmentRegistry& registry = EnvironmentRegistry::instance();
+  if (!registry.contains(origin.task))
+    return "task " + origin.task + " has no environment in this version";
+  try {
+    const auto task = registry.make(origin.task, {config.physics, origin.dataset});
+    require_fitting_task(task->info(), shape.state_dim, shape.action_dim);
+  } catch (const RunError& error) {  // its models are not on this machine
+    return error.what();
   }
-  log().warn("{}; evaluation is off",
-             origin.task.empty()
-                 ? "no task is given and none follows from the data set's name (set `task`)"
-                 : "task " + origin.task + " has no environment in this version");
-  return nullptr;
+  return "";
 }
 
 void refuse_existing(const std::filesystem::path& out, bool resume) {
@@ -246,11 +250,7 @@ void train_one(Config config, const TrainOptions& options, const std::filesystem
                         runtime.device);
   const auto engine = make_step_engine(config.train.engine, state, sampler, config.train);
   make_ascent_engine(config.search.engine, state.model);  // refuses what evaluation could not use
-  if (EnvironmentRegistry::instance().contains(data.origin.task)) {
-    const auto task = EnvironmentRegistry::instance().make(data.origin.task,
-                                                           {config.physics, data.origin.dataset});
-    require_fitting_task(task->info(), shape.state_dim, shape.action_dim);
-  }
+  const std::string obstacle = obstacle_to_evaluation(config, data.origin, shape);
 
   // where the run stands
   const RunFolder folder(out);
@@ -272,7 +272,12 @@ void train_one(Config config, const TrainOptions& options, const std::filesystem
 
   // ... -> checkpoints, with evaluations between them
   data.origin.config = config;
-  const auto evaluator = make_evaluator(config, data.origin, folder, runtime);
+  std::unique_ptr<TrainingEvaluator> evaluator;
+  if (config.eval.every > 0 && obstacle.empty()) {
+    evaluator = std::make_unique<RunEvaluator>(config, folder, runtime, data.origin.dataset);
+  } else if (config.eval.every > 0) {
+    log().warn("{}; evaluation is off", obstacle);
+  }
   Trainer trainer({config, data.origin, data.normaliser, data.selftest_states, options.common.quiet,
                    evaluator.get()},
                   folder, state, sampler, *engine);

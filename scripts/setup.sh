@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fetches everything the build needs: Debian/Ubuntu packages and a Python environment in .venv.
+# Fetches everything the build needs: Debian/Ubuntu packages, a Python environment in .venv and the
+# models of the Adroit tasks.
 #
 #   ./scripts/setup.sh [--cuda | --cpu] [--no-apt]
 #
@@ -36,7 +37,8 @@ fi
 # ---- packages of the system ------------------------------------------------------------------
 packages=(build-essential cmake ninja-build pkg-config ccache git python3 python3-venv
   libhdf5-dev libyaml-cpp-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libssl-dev libisal-dev
-  nanopb libnanopb-dev libgtest-dev libgmock-dev)
+  nanopb libnanopb-dev libcurl4-openssl-dev libegl-dev libosmesa6-dev ffmpeg libgtest-dev
+  libgmock-dev)
 
 missing_packages() {
   local package
@@ -95,11 +97,18 @@ venv_works() {
     [ -d "$("$venv_python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pip" ]
 }
 
+# without them everything but Adroit's tasks works
+fetch_adroit() {
+  "$repo_root/scripts/fetch_adroit.sh" ||
+    say "no Adroit models (message above); the other tasks work, scripts/fetch_adroit.sh tries again"
+}
+
 # a stamp of the larger CUDA form also serves the CPU form
 stamp_of() { { cat "$versions" && echo "form=$1"; } | sha256sum | cut -d ' ' -f 1; }
 if venv_works && [ -f "$stamp" ]; then
   found="$(cat "$stamp")"
   if [ "$found" = "$(stamp_of cuda)" ] || [ "$found" = "$(stamp_of "$form")" ]; then
+    fetch_adroit
     say "everything is here ($form form)"
     exit 0
   fi
@@ -151,4 +160,5 @@ done
 "$venv_python" -c 'import h5py, matplotlib, numpy, safetensors, tensorboard, yaml' ||
   fail 1 "the Python packages do not load (message above); remove $venv and run this again"
 stamp_of "$form" >"$stamp"
+fetch_adroit
 say "done ($form form)"

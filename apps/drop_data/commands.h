@@ -19,7 +19,10 @@ struct Command {
 // one file each
 Command add_inspect(CLI::App& app);
 Command add_decompose(CLI::App& app);
+Command add_download(CLI::App& app, const CommonOptions& common);
+Command add_verify(CLI::App& app);
 Command add_generate(CLI::App& app, const CommonOptions& common);
+Command add_replay(CLI::App& app, const CommonOptions& common);
 
 // what several of them share
 

@@ -38,6 +38,10 @@ class Descriptor {
   int value_;
 };
 
+std::filesystem::path temporary_name(const std::filesystem::path& path) {
+  return path.string() + ".tmp." + std::to_string(::getpid());
+}
+
 void write_all(int descriptor, std::span<const std::byte> content,
                const std::filesystem::path& path) {
   while (!content.empty()) {
@@ -53,9 +57,29 @@ void write_all(int descriptor, std::span<const std::byte> content,
 
 }  // namespace
 
-void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
+std::filesystem::path output_path(const std::filesystem::path& path) {
+  std::error_code ignored;
+  // the end of a chain of links, which need not be there yet
+  constexpr int kMostLinks = 40;
+  std::filesystem::path target = path;
+  for (int links = 0; std::filesystem::is_symlink(target, ignored); ++links) {
+    if (links == kMostLinks)
+      throw RunError(path.string() + ": cannot be written (links in a circle)");
+    target = target.parent_path() / std::filesystem::read_symlink(target, ignored);
+  }
+  const auto status = std::filesystem::status(target, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw RunError(path.string() + ": cannot be written (is a " +
+                   (std::filesystem::is_directory(status) ? "folder" : "device or pipe") +
+                   "); choose another path");
+  }
+  return target;
+}
+
+void write_file_atomically(const std::filesystem::path& name, std::span<const std::byte> content) {
+  const std::filesystem::path path = output_path(name);
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  const std::filesystem::path temporary = path.string() + ".tmp." + std::to_string(::getpid());
+  const std::filesystem::path temporary = temporary_name(path);
   try {
     // the new content, safe on disk under a temporary name
     Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
@@ -80,6 +104,15 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
   write_file_atomically(path, std::as_bytes(std::span(content)));
+}
+
+void require_writable(const std::filesystem::path& path) {
+  const std::filesystem::path temporary = temporary_name(output_path(path));
+  const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  if (file.get() < 0) {
+    throw RunError(path.string() + ": cannot be written (" + reason() + "); choose another path");
+  }
+  ::unlink(temporary.c_str());
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& path) {

@@ -1,12 +1,8 @@
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "data/hdf5_io.h"
 #include "drop/base/error.h"
+#include "drop/base/files.h"
 #include "drop/data/d4rl_file.h"
 
 namespace drop {
@@ -22,18 +18,6 @@ Hdf5Handle make_bool_type() {
   H5Tenum_insert(type.get(), "FALSE", &no);
   H5Tenum_insert(type.get(), "TRUE", &yes);
   return type;
-}
-
-// the final write comes late: a place that cannot be written is better known at once
-void require_writable(const std::string& path) {
-  const std::string probe = path + ".tmp." + std::to_string(::getpid());
-  const int descriptor = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0) {
-    throw RunError(path + ": cannot be written (" + std::strerror(errno) +
-                   "); choose another path");
-  }
-  ::close(descriptor);
-  ::unlink(probe.c_str());
 }
 
 // one array of the file and the rows that are not written yet
@@ -203,6 +187,13 @@ void D4rlWriter::close() {
   impl.numbers.clear();
   impl.flags.clear();
   save_hdf5(impl.file, impl.path);
+}
+
+double as_float32(double value) {
+  // volatile, because GCC 12 drops the two conversions of neighbouring values when it vectorises
+  // them (-O2 and -O3)
+  const volatile float stored = static_cast<float>(value);
+  return static_cast<double>(stored);
 }
 
 }  // namespace drop

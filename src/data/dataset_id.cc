@@ -16,8 +16,10 @@ namespace {
 
 struct KnownDataset {
   std::string id;
-  std::string file_name;
+  std::string url_path;  // below D4RL's base URL
   std::string task;
+
+  std::string file_name() const { return url_path.substr(url_path.rfind('/') + 1); }
 };
 
 std::string with_underscores(std::string text) {
@@ -30,17 +32,18 @@ void add_locomotion(std::vector<KnownDataset>& known) {
     for (const std::string kind :
          {"random", "medium", "expert", "medium-replay", "full-replay", "medium-expert"}) {
       const std::string name = robot + "_" + with_underscores(kind);
-      for (const std::string version : {"-v1", "-v2"}) {
-        known.push_back({robot + "-" + kind + version, name + version + ".hdf5", robot});
+      for (const std::string version : {"v1", "v2"}) {
+        known.push_back({robot + "-" + kind + "-" + version,
+                         "gym_mujoco_" + version + "/" + name + "-" + version + ".hdf5", robot});
       }
       // version 0: no full replay, and "mixed" is the old word for medium-replay
       if (kind == "full-replay") continue;
       const std::string old_robot = robot == "walker2d" ? "walker" : robot;
       const std::string old_name = kind == "medium-replay" ? old_robot + "_mixed" : name;
-      known.push_back({robot + "-" + kind + "-v0", old_name + ".hdf5", robot});
+      known.push_back({robot + "-" + kind + "-v0", "gym_mujoco/" + old_name + ".hdf5", robot});
     }
   }
-  known.push_back({"ant-random-expert-v0", "ant_random_expert.hdf5", "ant"});
+  known.push_back({"ant-random-expert-v0", "gym_mujoco/ant_random_expert.hdf5", "ant"});
 }
 
 void add_maze2d(std::vector<KnownDataset>& known) {
@@ -50,7 +53,7 @@ void add_maze2d(std::vector<KnownDataset>& known) {
       const std::string file_version = version == "-v0" ? "" : version;
       const std::string task = "maze2d-" + maze + suffix;
       known.push_back(
-          {task + version, "maze2d-" + maze + "-" + reward + file_version + ".hdf5", task});
+          {task + version, "maze2d/maze2d-" + maze + "-" + reward + file_version + ".hdf5", task});
     };
     add("open", "-v0");
     for (const std::string size : {"umaze", "medium", "large"}) {
@@ -75,19 +78,22 @@ void add_antmaze(std::vector<KnownDataset>& known) {
     const std::string task = "antmaze-" + maze.name;
     const std::string rest =
         "_noisy_multistart_" + maze.starts + "_multigoal_" + maze.goals + "_sparse";
-    known.push_back({task + "-v0", "Ant_maze_" + maze.old_map + rest + ".hdf5", task});
-    known.push_back({task + "-v1", "Ant_maze_" + maze.map + rest + ".hdf5", task});
-    known.push_back({task + "-v2", "Ant_maze_" + maze.old_map + rest + "_fixed.hdf5", task});
+    const std::string old_name = "/Ant_maze_" + maze.old_map + rest;
+    known.push_back({task + "-v0", "ant_maze_new" + old_name + ".hdf5", task});
+    known.push_back({task + "-v1", "ant_maze_v1/Ant_maze_" + maze.map + rest + ".hdf5", task});
+    known.push_back({task + "-v2", "ant_maze_v2" + old_name + "_fixed.hdf5", task});
   }
 }
 
 void add_adroit(std::vector<KnownDataset>& known) {
   for (const std::string task : {"pen", "hammer", "door", "relocate"}) {
-    known.push_back({task + "-human-v0", task + "-v0_demos_clipped.hdf5", task});
-    known.push_back({task + "-cloned-v0", task + "-demos-v0-bc-combined.hdf5", task});
-    known.push_back({task + "-expert-v0", task + "-v0_expert_clipped.hdf5", task});
+    const std::string old_path = "hand_dapg/" + task;
+    known.push_back({task + "-human-v0", old_path + "-v0_demos_clipped.hdf5", task});
+    known.push_back({task + "-cloned-v0", old_path + "-demos-v0-bc-combined.hdf5", task});
+    known.push_back({task + "-expert-v0", old_path + "-v0_expert_clipped.hdf5", task});
     for (const std::string kind : {"human", "cloned", "expert"}) {
-      known.push_back({task + "-" + kind + "-v1", task + "-" + kind + "-v1.hdf5", task});
+      const std::string id = task + "-" + kind + "-v1";
+      known.push_back({id, "hand_dapg_v1/" + id + ".hdf5", task});
     }
   }
 }
@@ -110,13 +116,6 @@ const KnownDataset* find_by_id(const std::string& id) {
     if (dataset.id == id) return &dataset;
   }
   return nullptr;
-}
-
-std::filesystem::path dataset_folder() {
-  const char* folder = std::getenv("D4RL_DATASET_DIR");
-  if (folder != nullptr && *folder != '\0') return folder;
-  const char* home = std::getenv("HOME");
-  return std::filesystem::path(home != nullptr ? home : ".") / ".d4rl" / "datasets";
 }
 
 bool looks_like_path(const std::string& text) {
@@ -165,12 +164,35 @@ std::string task_of_dataset_id(const std::string& id) {
 
 std::string file_name_of_dataset_id(const std::string& id) {
   const KnownDataset* dataset = find_by_id(id);
-  return dataset != nullptr ? dataset->file_name : "";
+  return dataset != nullptr ? dataset->file_name() : "";
+}
+
+std::string url_path_of_dataset_id(const std::string& id) {
+  const KnownDataset* dataset = find_by_id(id);
+  return dataset != nullptr ? dataset->url_path : "";
+}
+
+std::vector<std::string> known_dataset_ids() {
+  std::vector<std::string> ids;
+  for (const KnownDataset& dataset : known_datasets()) ids.push_back(dataset.id);
+  return ids;
+}
+
+std::string nearest_dataset_id_hint(const std::string& id) {
+  const std::string nearest = nearest_name(id, known_dataset_ids());
+  return nearest.empty() ? "" : " (did you mean '" + nearest + "'?)";
+}
+
+std::filesystem::path dataset_folder() {
+  const char* folder = std::getenv("D4RL_DATASET_DIR");
+  if (folder != nullptr && *folder != '\0') return folder;
+  const char* home = std::getenv("HOME");
+  return std::filesystem::path(home != nullptr ? home : ".") / ".d4rl" / "datasets";
 }
 
 std::string dataset_id_of_file_name(const std::string& file_name) {
   for (const KnownDataset& dataset : known_datasets()) {
-    if (dataset.file_name == file_name) return dataset.id;
+    if (dataset.file_name() == file_name) return dataset.id;
   }
   return "";
 }
@@ -191,10 +213,12 @@ DatasetSource find_dataset(const std::string& dataset, const std::string& task) 
     return describe(dataset, id.empty() ? path.stem().string() : id, task);
   }
   if (const KnownDataset* known = find_by_id(dataset)) {
-    const std::filesystem::path path = dataset_folder() / known->file_name;
+    const std::filesystem::path path = dataset_folder() / known->file_name();
     if (std::filesystem::exists(path, ignored)) return describe(path.string(), known->id, task);
-    throw DataError("data set '" + dataset + "': there is no file " + path.string() +
-                    "; put the file there, set D4RL_DATASET_DIR to its folder, or give its path");
+    throw DataError(
+        "data set '" + dataset + "': there is no file " + path.string() +
+        "; fetch it with drop_data download, set D4RL_DATASET_DIR to its folder, or give "
+        "its path");
   }
   if (looks_like_path(dataset)) {
     throw DataError(dataset +
@@ -202,11 +226,8 @@ DatasetSource find_dataset(const std::string& dataset, const std::string& task) 
                     "such as hopper-medium-v2");
   }
   // neither: perhaps a slip of the pen
-  std::vector<std::string> ids;
-  for (const KnownDataset& known : known_datasets()) ids.push_back(known.id);
-  const std::string nearest = nearest_name(dataset, ids);
   throw DataError("data set '" + dataset + "': there is no file of this name and it is no D4RL id" +
-                  (nearest.empty() ? "" : " (did you mean '" + nearest + "'?)") +
+                  nearest_dataset_id_hint(dataset) +
                   "; give the path of an HDF5 file or a D4RL id such as hopper-medium-v2");
 }
 

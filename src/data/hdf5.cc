@@ -1,5 +1,6 @@
 #include "drop/data/hdf5.h"
 
+#include <algorithm>
 #include <new>
 
 #include "data/crash_guard.h"
@@ -13,9 +14,10 @@ namespace {
 Hdf5Array read_array(const std::string& path, const std::string& name) {
   const Hdf5Handle file = open_hdf5_file(path);
   const Hdf5ArrayReader reader = open_hdf5_array(file, path, name);
-  if (reader.type_class != H5T_FLOAT && reader.type_class != H5T_INTEGER) {
+  if (reader.type_class != H5T_FLOAT && reader.type_class != H5T_INTEGER &&
+      reader.info.type != "bool") {
     throw DataError(path + ": key '" + name + "' has the type " + reader.info.type +
-                    "; allowed are integers and floats; write the array as numbers");
+                    "; allowed are integers, floats and bool; write the array as numbers");
   }
   // float64 may need more room than the file's own type
   const int64_t row_size = reader.row_size();
@@ -25,6 +27,7 @@ Hdf5Array read_array(const std::string& path, const std::string& name) {
   }
   Hdf5Array array;
   array.shape = reader.info.shape;
+  array.type = reader.info.type;
   try {
     array.values.resize(static_cast<size_t>(reader.rows() * row_size));
   } catch (const std::bad_alloc&) {
@@ -39,11 +42,52 @@ Hdf5Array read_array(const std::string& path, const std::string& name) {
   return array;
 }
 
+std::vector<std::string> array_names(const std::string& path) {
+  const Hdf5Handle file = open_hdf5_file(path);
+  std::vector<std::string> names;
+  for (const ArrayInfo& info : list_hdf5_arrays(file, path)) names.push_back(info.name);
+  return names;
+}
+
+std::optional<std::string> read_text_attribute(const std::string& path, const std::string& name) {
+  const Hdf5Handle file = open_hdf5_file(path);
+  if (H5Aexists(file.get(), name.c_str()) <= 0) return std::nullopt;
+  const Hdf5Handle attribute(H5Aopen(file.get(), name.c_str(), H5P_DEFAULT), H5Aclose);
+  const Hdf5Handle space(H5Aget_space(attribute.get()), H5Sclose);
+  const Hdf5Handle type(H5Aget_type(attribute.get()), H5Tclose);
+  if (H5Tget_class(type.get()) != H5T_STRING || H5Sget_simple_extent_npoints(space.get()) != 1) {
+    return std::nullopt;
+  }
+
+  // h5py writes texts of variable length, other programs also of a fixed one
+  if (H5Tis_variable_str(type.get()) > 0) {
+    char* text = nullptr;
+    if (H5Aread(attribute.get(), type.get(), &text) < 0 || text == nullptr) return std::nullopt;
+    const std::unique_ptr<char, herr_t (*)(void*)> owner(text, H5free_memory);
+    return std::string(text);
+  }
+  std::string text(H5Tget_size(type.get()), '\0');
+  if (H5Aread(attribute.get(), type.get(), text.data()) < 0) return std::nullopt;
+  text.resize(std::min(text.size(), text.find('\0')));
+  return text;
+}
+
 }  // namespace
 
 Hdf5Array read_hdf5_array(const std::string& path, const std::string& name) {
   rehearse_in_child(path, [&] { read_array(path, name); });
   return read_array(path, name);
+}
+
+std::vector<std::string> hdf5_array_names(const std::string& path) {
+  rehearse_in_child(path, [&] { array_names(path); });
+  return array_names(path);
+}
+
+std::optional<std::string> read_hdf5_text_attribute(const std::string& path,
+                                                    const std::string& name) {
+  rehearse_in_child(path, [&] { read_text_attribute(path, name); });
+  return read_text_attribute(path, name);
 }
 
 struct Hdf5ResultWriter::Impl {

@@ -12,8 +12,12 @@ namespace {
 constexpr double kJumpMetres = 1.0;
 constexpr double kSmallestReturn = 1e-8;
 
-bool any(std::span<const uint8_t> flags) {
-  return std::any_of(flags.begin(), flags.end(), [](uint8_t flag) { return flag != 0; });
+// some terminal without a timeout in the same row
+bool has_terminal_alone(std::span<const uint8_t> terminals, std::span<const uint8_t> timeouts) {
+  for (size_t row = 0; row < terminals.size(); ++row) {
+    if (terminals[row] != 0 && timeouts[row] == 0) return true;
+  }
+  return false;
 }
 
 // distance between the (x, y) of a row and of the next one
@@ -80,7 +84,8 @@ std::vector<Trajectory> split_trajectories(SplitRule rule, std::span<const doubl
   }
 
   // where the rule sees an end
-  const bool use_terminals = rule == SplitRule::kTerminalsElseTimeouts && any(terminals);
+  const bool use_terminals =
+      rule == SplitRule::kTerminalsElseTimeouts && has_terminal_alone(terminals, timeouts);
   const auto ends = [&](int64_t row) -> bool {
     const bool terminal = terminals[static_cast<size_t>(row)] != 0;
     const bool timeout = timeouts[static_cast<size_t>(row)] != 0;

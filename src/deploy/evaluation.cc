@@ -1,5 +1,6 @@
 #include "drop/deploy/evaluation.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -7,6 +8,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/signals.h"
+#include "drop/deploy/evaluation_observer.h"
 #include "drop/deploy/policy.h"
 
 namespace drop {
@@ -59,25 +61,20 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   result.reference = reference_score(origin.task, origin.dataset);
 
   // one environment an episode, each at a start state of its own stream
-  const auto count = static_cast<size_t>(options.episodes);
-  std::vector<std::unique_ptr<Environment>> environments;
   const auto stop_if_asked = [] {
     if (stop_requested()) throw Interrupted("stopped by a signal during evaluation");
   };
-  for (size_t i = 0; i < count; ++i) {
-    stop_if_asked();
-    environments.push_back(EnvironmentRegistry::instance().make(origin.task, options.environment));
-  }
-  const TaskInfo& task = environments.front()->info();
+  stop_if_asked();
+  const auto count = static_cast<size_t>(options.episodes);
+  VectorEnvironment environments(origin.task, options.environment, options.episodes,
+                                 options.env_threads);
+  const TaskInfo& task = environments.info();
   result.max_episode_steps = task.max_episode_steps;
   require_fitting_task(task, trained.model.shape().state_dim, trained.model.shape().action_dim);
-  const auto state_dim = static_cast<size_t>(task.state_dim);
-  const auto action_dim = static_cast<size_t>(task.action_dim);
-  std::vector<double> states(count * state_dim);
-  for (size_t i = 0; i < count; ++i) {
-    RandomStream stream(static_cast<uint64_t>(options.seed), "env", i);
-    environments[i]->reset(stream, std::span(states).subspan(i * state_dim, state_dim));
-  }
+  const auto state_dim = static_cast<std::ptrdiff_t>(task.state_dim);
+  std::vector<double> states(count * static_cast<size_t>(state_dim));  // of running episodes
+  environments.reset(static_cast<uint64_t>(options.seed), states);
+  for (EvaluationObserver* observer : options.observers) observer->on_start(environments);
 
   // all episodes step by step together, until the last one has ended
   const auto start = std::chrono::steady_clock::now();
@@ -86,29 +83,36 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   result.episodes.resize(count);
   std::vector<int64_t> running(count);
   std::iota(running.begin(), running.end(), int64_t{0});
-  std::vector<double> packed;
+  std::vector<double> next_states;
+  std::vector<StepResult> outcomes;
   for (int64_t step = 0; !running.empty(); ++step) {
     stop_if_asked();
     if (options.on_step) options.on_step(step, static_cast<int64_t>(running.size()));
-    packed.clear();
-    for (const int64_t i : running) {
-      packed.insert(packed.end(), states.begin() + i * task.state_dim,
-                    states.begin() + (i + 1) * task.state_dim);
+    const std::vector<double> actions = policy.act(running, states);
+    next_states.resize(states.size());
+    outcomes.resize(running.size());
+    environments.step(running, actions, next_states, outcomes);
+    if (!options.observers.empty()) {
+      const Inference inference = policy.latest();
+      const EvaluationStep seen = {step,        running,  states,   actions,
+                                   next_states, outcomes, inference};
+      for (EvaluationObserver* observer : options.observers) observer->on_step(seen, environments);
     }
-    const std::vector<double> actions = policy.act(running, packed);
-    std::vector<int64_t> still_running;
+
+    // those that have ended leave
+    size_t left = 0;
     for (size_t k = 0; k < running.size(); ++k) {
-      const auto i = static_cast<size_t>(running[k]);
-      const StepResult outcome =
-          environments[i]->step(std::span(actions).subspan(k * action_dim, action_dim),
-                                std::span(states).subspan(i * state_dim, state_dim));
-      EpisodeResult& episode = result.episodes[i];
-      episode.episode_return += outcome.reward;
+      EpisodeResult& episode = result.episodes[static_cast<size_t>(running[k])];
+      episode.episode_return += outcomes[k].reward;
       ++episode.length;
-      episode.terminated = outcome.terminated;
-      if (!outcome.terminated && !outcome.truncated) still_running.push_back(running[k]);
+      episode.terminated = outcomes[k].terminated;
+      if (outcomes[k].terminated || outcomes[k].truncated) continue;
+      const auto row = next_states.begin() + static_cast<std::ptrdiff_t>(k) * state_dim;
+      std::copy_n(row, state_dim, states.begin() + static_cast<std::ptrdiff_t>(left) * state_dim);
+      running[left++] = running[k];
     }
-    running = std::move(still_running);
+    running.resize(left);
+    states.resize(left * static_cast<size_t>(state_dim));
   }
   result.wall_time_s =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

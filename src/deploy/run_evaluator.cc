@@ -51,6 +51,7 @@ MetricValues RunEvaluator::evaluate(const std::filesystem::path& checkpoint, int
     options.episodes = config_.eval.episodes;
     options.seed = config_.eval.seed;
     options.environment = {config_.physics, dataset_id_};
+    options.env_threads = config_.threads;
     EvaluationResult result = drop::evaluate(trained, options);
     result.checkpoint = checkpoint.filename().string();
     write_file_atomically(file_of(step, rule), to_json(result).dump(2) + "\n");

@@ -4,6 +4,11 @@
 
 namespace drop {
 
+void Environment::resume() {
+  std::vector<double> observation(static_cast<size_t>(info().state_dim));
+  set_state(qpos(), qvel(), observation);
+}
+
 void Environment::set_task_state(std::span<const double> values) {
   if (values.empty()) return;
   throw RunError(info().name + ": this task has no variables beside qpos and qvel, found " +

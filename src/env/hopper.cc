@@ -11,7 +11,7 @@ namespace {
 // D4RL facts, section 1.4: a torso on a thigh, a leg and a foot, moving in the x-z plane
 std::string hopper_mjcf(Physics physics) {
   const auto capsule = [&](const std::string& name, const Capsule& shape) {
-    return capsule_elements(name, shape, physics);
+    return capsule_elements(name, {shape}, physics);
   };
   return R"(<mujoco model="hopper">
 <compiler angle="degree"/>
@@ -28,16 +28,16 @@ std::string hopper_mjcf(Physics physics) {
 <joint name="rootx" type="slide" axis="1 0 0" armature="0" damping="0" limited="false"/>
 <joint name="rootz" type="slide" axis="0 0 1" ref="1.25" armature="0" damping="0" limited="false"/>
 <joint name="rooty" type="hinge" axis="0 1 0" armature="0" damping="0" limited="false"/>
-)" + capsule("torso", {0.05, 0.2, {0, 0, 0}, 'z', 0.9}) +
+)" + capsule("torso", {0.05, 0.2, {0, 0, 0}, {}, 0.9}) +
          R"(<body name="thigh" pos="0 0 -0.2">
 <joint name="thigh_joint" type="hinge" axis="0 -1 0" pos="0 0 0" range="-150 0"/>
-)" + capsule("thigh", {0.05, 0.225, {0, 0, -0.225}, 'z', 0.9}) +
+)" + capsule("thigh", {0.05, 0.225, {0, 0, -0.225}, {}, 0.9}) +
          R"(<body name="leg" pos="0 0 -0.7">
 <joint name="leg_joint" type="hinge" axis="0 -1 0" pos="0 0 0.25" range="-150 0"/>
-)" + capsule("leg", {0.04, 0.25, {0, 0, 0}, 'z', 0.9}) +
+)" + capsule("leg", {0.04, 0.25, {0, 0, 0}, {}, 0.9}) +
          R"(<body name="foot" pos="0.13 0 -0.35">
 <joint name="foot_joint" type="hinge" axis="0 -1 0" pos="-0.13 0 0.1" range="-45 45"/>
-)" + capsule("foot", {0.06, 0.195, {-0.065, 0, 0.1}, 'x', 2.0}) +
+)" + capsule("foot", {0.06, 0.195, {-0.065, 0, 0.1}, kAlongX, 2.0}) +
          R"(</body></body></body></body>
 </worldbody>
 <actuator>

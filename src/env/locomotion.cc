@@ -19,8 +19,42 @@ TaskInfo info_of(const LocomotionTask& task, const mjModel& model, int64_t state
   return info;
 }
 
-std::string mjcf_vector(const std::array<double, 3>& values) {
-  return mjcf_number(values[0]) + " " + mjcf_number(values[1]) + " " + mjcf_number(values[2]);
+std::string old_inertial_element(const std::vector<Capsule>& capsules, double density) {
+  // common mass and centre
+  const std::array<double, 3> origin = capsules.front().centre;
+  double mass = 0.0;
+  std::array<double, 3> moment = {0.0, 0.0, 0.0};
+  for (const Capsule& c : capsules) {
+    const double m = old_capsule_inertia(c.radius, c.half_length, density).mass;
+    mass += m;
+    for (size_t i = 0; i < 3; ++i) moment[i] += m * (c.centre[i] - origin[i]);
+  }
+  std::array<double, 3> centre = origin;
+  for (size_t i = 0; i < 3; ++i) centre[i] += moment[i] / mass;
+
+  // inertia about it: each capsule's own, turned, and that of its mass at its centre
+  double xx = 0.0, yy = 0.0, zz = 0.0, xy = 0.0, xz = 0.0, yz = 0.0;
+  for (const Capsule& c : capsules) {
+    const CapsuleInertia own = old_capsule_inertia(c.radius, c.half_length, density);
+    const double square = c.turn.cosine * c.turn.cosine + c.turn.sine * c.turn.sine;
+    const double axis_x = 2.0 * c.turn.cosine * c.turn.sine / square;
+    const double axis_z = (c.turn.cosine * c.turn.cosine - c.turn.sine * c.turn.sine) / square;
+    const double x = c.centre[0] - centre[0];
+    const double y = c.centre[1] - centre[1];
+    const double z = c.centre[2] - centre[2];
+    xx +=
+        own.axial * axis_x * axis_x + own.transverse * axis_z * axis_z + own.mass * (y * y + z * z);
+    yy += own.transverse + own.mass * (x * x + z * z);
+    zz +=
+        own.axial * axis_z * axis_z + own.transverse * axis_x * axis_x + own.mass * (x * x + y * y);
+    xy -= own.mass * x * y;
+    xz += (own.axial - own.transverse) * axis_x * axis_z - own.mass * x * z;
+    yz -= own.mass * y * z;
+  }
+  const bool diagonal = xy == 0.0 && xz == 0.0 && yz == 0.0;
+  return "<inertial mass=\"" + mjcf_number(mass) + "\" pos=\"" + mjcf_vector(centre) +
+         (diagonal ? "\" diaginertia=\"" : "\" fullinertia=\"") + mjcf_vector({xx, yy, zz}) +
+         (diagonal ? "" : " " + mjcf_vector({xy, xz, yz})) + "\"/>\n";
 }
 
 }  // namespace
@@ -78,25 +112,20 @@ CapsuleInertia old_capsule_inertia(double radius, double half_length, double den
   return inertia;
 }
 
-std::string capsule_elements(const std::string& name, const Capsule& capsule, Physics physics) {
-  std::string text;
-  const std::string centre = mjcf_vector(capsule.centre);
-  if (physics == Physics::kD4rl) {
-    const CapsuleInertia i = old_capsule_inertia(capsule.radius, capsule.half_length);
-    const std::array<double, 3> diagonal = {capsule.axis == 'x' ? i.axial : i.transverse,
-                                            i.transverse,
-                                            capsule.axis == 'z' ? i.axial : i.transverse};
-    text += "<inertial mass=\"" + mjcf_number(i.mass) + "\" pos=\"" + centre + "\" diaginertia=\"" +
-            mjcf_vector(diagonal) + "\"/>\n";
+Turn turn_about_y(double angle) { return {std::cos(0.5 * angle), std::sin(0.5 * angle)}; }
+
+std::string capsule_elements(const std::string& name, const std::vector<Capsule>& capsules,
+                             Physics physics, double density) {
+  std::string text = physics == Physics::kD4rl ? old_inertial_element(capsules, density) : "";
+  for (size_t k = 0; k < capsules.size(); ++k) {
+    const Capsule& c = capsules[k];
+    const std::string number = k == 0 ? "" : "_" + std::to_string(k + 1);
+    text += "<geom name=\"" + name + "_geom" + number + "\" type=\"capsule\" size=\"" +
+            mjcf_number(c.radius) + " " + mjcf_number(c.half_length) + "\" pos=\"" +
+            mjcf_vector(c.centre) + "\" quat=\"" + mjcf_number(c.turn.cosine) + " 0 " +
+            mjcf_number(c.turn.sine) + " 0\" friction=\"" + mjcf_number(c.friction) +
+            "\" density=\"" + mjcf_number(density) + "\"/>\n";
   }
-  // a capsule lies along its own z axis; a quarter turn about y lays it along -x
-  const double half_root = std::sqrt(0.5);
-  const std::string turn = capsule.axis == 'x' ? " quat=\"" + mjcf_number(half_root) + " 0 " +
-                                                     mjcf_number(-half_root) + " 0\""
-                                               : "";
-  text += "<geom name=\"" + name + "_geom\" type=\"capsule\" size=\"" +
-          mjcf_number(capsule.radius) + " " + mjcf_number(capsule.half_length) + "\" pos=\"" +
-          centre + "\"" + turn + " friction=\"" + mjcf_number(capsule.friction) + "\"/>\n";
   return text;
 }
 
@@ -104,6 +133,10 @@ std::string mjcf_number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.17g", value);
   return text;
+}
+
+std::string mjcf_vector(const std::array<double, 3>& values) {
+  return mjcf_number(values[0]) + " " + mjcf_number(values[1]) + " " + mjcf_number(values[2]);
 }
 
 }  // namespace drop

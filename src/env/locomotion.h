@@ -2,8 +2,10 @@
 
 #include <array>
 #include <limits>
+#include <numbers>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "env/mujoco_environment.h"
 
@@ -27,6 +29,18 @@ struct LocomotionTask {
 
 /// A task of Gym's `*-v2` generation: the reward is forward speed + alive bonus - control cost, the
 /// observation qpos without its hidden part and the clipped qvel, the time limit 1000 steps.
+///
+/// `physics: modern` keeps these semantics and takes today's inertias: gymnasium's v4 tasks. The v5
+/// tasks give no alive bonus on the step that ends an episode, and the right foot of their walker2d
+/// has the friction 1.9 instead of 0.9 (D4RL facts, section 1.9).
+///
+/// What a replay of recorded states can expect (one step at a time, largest entry of the
+/// observation; measured on MuJoCo 3.17.0): from float64 states 1e-12, but about 1e-7 on the rare
+/// step (1 in 5000) where the solver had stopped elsewhere because it went on from the step before.
+/// D4RL's files hold float32: then the median is 2e-7 to 5e-7, and 99 % of the steps stay below
+/// 1e-6 (hopper), 5e-6 (walker2d) and 2e-5 (halfcheetah); where a contact begins or ends,
+/// halfcheetah reaches 2e-3. Hopper's and walker2d's v2 files hold clipped velocities (facts, row
+/// 12): a step from one of those is wrong by up to 17, and only the others can be judged.
 class LocomotionEnvironment : public MujocoEnvironment {
  public:
   explicit LocomotionEnvironment(const LocomotionTask& task);
@@ -56,20 +70,37 @@ struct CapsuleInertia {
 /// As MuJoCo <= 2.1.0 computed them: a cylinder of length 2 h + r (D4RL facts, section 1.7).
 CapsuleInertia old_capsule_inertia(double radius, double half_length, double density = 1000.0);
 
-/// The one geom of a body: a capsule along the body's x or z axis.
+/// A rotation about a body's y axis, by the cosine and the sine of half its angle.
+struct Turn {
+  double cosine = 1.0;
+  double sine = 0.0;
+};
+
+/// @param angle  radians
+Turn turn_about_y(double angle);
+
+/// A quarter turn to the last bit: lays a capsule along the body's -x axis.
+inline constexpr Turn kAlongX = {0.5 * std::numbers::sqrt2, -0.5 * std::numbers::sqrt2};
+
+/// A geom of a body: a capsule along the body's z axis, turned.
 struct Capsule {
   double radius = 0.0;
   double half_length = 0.0;
   std::array<double, 3> centre = {0.0, 0.0, 0.0};
-  char axis = 'z';
+  Turn turn = {};
   double friction = 1.0;  ///< sliding
 };
 
-/// MJCF of a capsule inside a body: the geom and, with D4RL's physics, the old engine's inertia as
-/// an explicit element. Without it MuJoCo infers today's inertia from the geom.
-std::string capsule_elements(const std::string& name, const Capsule& capsule, Physics physics);
+/// MJCF of a body's capsules (one or more): the geoms and, with D4RL's physics, the old engine's
+/// inertia of them all as an explicit element. Without it MuJoCo infers today's inertia from the
+/// geoms.
+std::string capsule_elements(const std::string& name, const std::vector<Capsule>& capsules,
+                             Physics physics, double density = 1000.0);
 
 /// A number as MJCF text that reads back exactly.
 std::string mjcf_number(double value);
+
+/// Three of them.
+std::string mjcf_vector(const std::array<double, 3>& values);
 
 }  // namespace drop

@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kVelocityLimit = 5.0;
 constexpr double kTimestep = 0.01;
+constexpr double kBallStart = 1.2;  // the ball's place at qpos 0, along x and y
 
 std::string maze2d_mjcf(const Maze& maze) {
   std::string walls;
@@ -60,8 +61,7 @@ void Maze2dEnvironment::draw_start(RandomStream& rng, std::span<double> qpos,
 }
 
 StepResult Maze2dEnvironment::advance(std::span<const double> action) {
-  simulation().clip_velocity(kVelocityLimit);
-  simulation().step(action, 1);
+  simulation().step_with_clipped_velocity(action, kVelocityLimit);
   StepResult result;
   result.reward = maze2d_reward(task_, {simulation().qpos()[0], simulation().qpos()[1]});
   return result;
@@ -71,6 +71,22 @@ void Maze2dEnvironment::write_observation(std::span<double> observation) const {
   const auto rest =
       std::copy(simulation().qpos().begin(), simulation().qpos().end(), observation.begin());
   std::copy(simulation().qvel().begin(), simulation().qvel().end(), rest);
+}
+
+std::optional<FloorPlan> Maze2dEnvironment::floor_plan() const {
+  return maze_floor_plan(model(), {kBallStart, kBallStart}, centre_of(task_.maze.goal()));
+}
+
+FloorPlan maze_floor_plan(const mjModel& model, const MazePoint& origin, const MazePoint& goal) {
+  FloorPlan plan;
+  plan.goal = goal;
+  for (int i = 0; i < model.ngeom; ++i) {
+    if (model.geom_type[i] != mjGEOM_BOX) continue;
+    const mjtNum* centre = model.geom_pos + 3 * i;
+    const mjtNum* half = model.geom_size + 3 * i;
+    plan.walls.push_back({centre[0] - origin[0], centre[1] - origin[1], half[0], half[1]});
+  }
+  return plan;
 }
 
 MazePoint random_maze_point(const Maze& maze, RandomStream& rng) {

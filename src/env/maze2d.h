@@ -13,6 +13,7 @@ class Maze2dEnvironment final : public MujocoEnvironment {
   explicit Maze2dEnvironment(Maze2dTask task);
 
   const Maze2dTask& task() const { return task_; }
+  std::optional<FloorPlan> floor_plan() const override;
 
  private:
   void draw_start(RandomStream& rng, std::span<double> qpos, std::span<double> qvel) const override;
@@ -25,5 +26,8 @@ class Maze2dEnvironment final : public MujocoEnvironment {
 /// A random point that D4RL's starts and generator targets use: the centre of an open cell
 /// + U(-0.1, 0.1) for each coordinate.
 MazePoint random_maze_point(const Maze& maze, RandomStream& rng);
+
+/// The boxes of a maze's model are its walls; `origin` is the world's point of qpos (0, 0).
+FloorPlan maze_floor_plan(const mjModel& model, const MazePoint& origin, const MazePoint& goal);
 
 }  // namespace drop

@@ -18,15 +18,7 @@ namespace drop {
 
 namespace {
 
-constexpr double kNoise = 0.5;
 constexpr int64_t kRowsBetweenReports = 1000;
-
-// what a float32 array of the file will hold; volatile, because GCC 12 drops the two conversions of
-// neighbouring values when it vectorises them (-O2 and -O3)
-double as_stored(double value) {
-  const volatile float stored = static_cast<float>(value);
-  return static_cast<double>(stored);
-}
 
 }  // namespace
 
@@ -50,7 +42,7 @@ void generate_maze2d(const Maze2dGeneratorOptions& options, const std::string& p
   writer.set_attribute("generator", "way-point controller to random targets, as D4RL's Maze2D");
   writer.set_attribute("task", options.task);
   writer.set_attribute("seed", static_cast<int64_t>(options.seed));
-  writer.set_attribute("action_noise", options.action_noise ? kNoise : 0.0);
+  writer.set_attribute("action_noise", options.action_noise);
   writer.set_attribute("mujoco_version", std::string(mj_versionString()));
   writer.set_attribute("drop_version", project_version());
 
@@ -65,8 +57,8 @@ void generate_maze2d(const Maze2dGeneratorOptions& options, const std::string& p
     auto [action, done] = controller.act({observation[0], observation[1]},
                                          {observation[2], observation[3]}, target, rng);
     for (double& a : action) {
-      if (options.action_noise) a += kNoise * rng.normal();
-      a = as_stored(std::clamp(a, -1.0, 1.0));
+      if (options.action_noise > 0.0) a += options.action_noise * rng.normal();
+      a = as_float32(std::clamp(a, -1.0, 1.0));
     }
     // a target that takes too long is given up
     done = done || steps_to_target >= task.time_limit;
@@ -76,7 +68,7 @@ void generate_maze2d(const Maze2dGeneratorOptions& options, const std::string& p
     const std::vector<double> qpos = environment.qpos();
     const std::vector<double> qvel = environment.qvel();
     const double reward =
-        maze2d_reward(task, {as_stored(observation[0]), as_stored(observation[1])});
+        maze2d_reward(task, {as_float32(observation[0]), as_float32(observation[1])});
     const std::array<double, 6> infos = {target[0], target[1], qpos[0], qpos[1], qvel[0], qvel[1]};
     writer.append(observation, action, reward, false, done, infos);
 

@@ -83,6 +83,14 @@ StepResult MujocoEnvironment::step(std::span<const double> action, std::span<dou
   return result;
 }
 
+void MujocoEnvironment::resume() {
+  if (steps_ == 0) {
+    throw RunError(info_.name + ": resume without a step before it; call reset or set_state first");
+  }
+  steps_ = 0;
+  over_ = false;
+}
+
 std::vector<double> MujocoEnvironment::qpos() const {
   return {simulation_.qpos().begin(), simulation_.qpos().end()};
 }

@@ -24,6 +24,7 @@ class MujocoEnvironment : public Environment {
   std::vector<double> qvel() const override;
   void set_state(std::span<const double> qpos, std::span<const double> qvel,
                  std::span<double> observation) override;
+  void resume() override;
 
   const mjModel& model() const { return simulation_.model(); }
 

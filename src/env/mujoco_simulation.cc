@@ -104,9 +104,19 @@ void MujocoSimulation::set_state(std::span<const double> qpos, std::span<const d
   require_no_warning();
 }
 
-void MujocoSimulation::clip_velocity(double limit) {
+void MujocoSimulation::step_with_clipped_velocity(std::span<const double> control, double limit) {
   for (int i = 0; i < model_->nv; ++i) data_->qvel[i] = std::clamp(data_->qvel[i], -limit, limit);
-  mj_forward(model_.get(), data_.get());
+  mj_step1(model_.get(), data_.get());
+  // what mj_forward's second half leaves behind is the solver's warm start; where no constraint
+  // moves anything (a ball on the ground that can only slide) the solver has no use for it
+  const auto moves = [](mjtNum entry) { return entry != 0.0; };
+  if (std::any_of(data_->efc_J, data_->efc_J + data_->nJ, moves)) {
+    mj_fwdActuation(model_.get(), data_.get());
+    mj_fwdAcceleration(model_.get(), data_.get());
+    mj_fwdConstraint(model_.get(), data_.get());
+  }
+  std::copy(control.begin(), control.end(), data_->ctrl);
+  mj_step2(model_.get(), data_.get());
   require_no_warning();
 }
 

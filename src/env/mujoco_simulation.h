@@ -36,9 +36,10 @@ class MujocoSimulation {
   /// mj_resetData, write, mj_forward: everything but the given state is as in a fresh simulation.
   void set_state(std::span<const double> qpos, std::span<const double> qvel);
 
-  /// Clips every velocity to [-limit, limit] and calls mj_forward, also when nothing was clipped;
-  /// controls, time and the solver's warm start stay.
-  void clip_velocity(double limit);
+  /// Clips every velocity to [-limit, limit], calls mj_forward with the old controls, writes the
+  /// new ones and calls mj_step once - or what comes to the same bit for bit with the parts of the
+  /// work that both calls repeat done once (Euler integrator).
+  void step_with_clipped_velocity(std::span<const double> control, double limit);
 
   /// Writes the controls [nu] once and calls mj_step `count` times.
   void step(std::span<const double> control, int count);

@@ -10,7 +10,12 @@ const EnvironmentRegistry& EnvironmentRegistry::instance() {
   static const EnvironmentRegistry registry = [] {
     EnvironmentRegistry all;
     register_hopper(all);
+    register_halfcheetah(all);
+    register_walker2d(all);
     register_maze2d(all);
+    register_ant(all);
+    register_antmaze(all);
+    register_adroit(all);
     return all;
   }();
   return registry;

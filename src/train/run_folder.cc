@@ -1,10 +1,13 @@
 #include "drop/train/run_folder.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "drop/base/error.h"
+#include "drop/log/logging.h"
 
 namespace drop {
 
@@ -115,6 +118,30 @@ void RunFolder::rotate_checkpoints(int64_t keep) const {
     std::filesystem::remove(training_file(steps[i]), ignored);
     std::filesystem::remove(checkpoint(steps[i]), ignored);
   }
+}
+
+std::vector<std::filesystem::path> checkpoints_at(const std::filesystem::path& path, int64_t last) {
+  if (!std::filesystem::exists(path)) {
+    throw DataError(path.string() +
+                    ": no such checkpoint or run folder; give a .safetensors file or the --out "
+                    "folder of drop_train");
+  }
+  if (!std::filesystem::is_directory(path)) return {path};
+  std::vector<int64_t> steps = checkpoint_steps(path);
+  if (steps.empty()) {
+    throw DataError(
+        path.string() +
+        ": this folder holds no checkpoint (looked for checkpoints/step_*.safetensors)");
+  }
+  if (steps.size() > 1) std::erase(steps, 0);
+  const auto kept = static_cast<int64_t>(steps.size());
+  if (kept < last) {
+    log().warn("{}: {} checkpoints were asked for, the run has kept {}", path.string(), last, kept);
+  }
+  std::vector<std::filesystem::path> found;
+  for (int64_t i = std::max<int64_t>(0, kept - last); i < kept; ++i)
+    found.push_back(checkpoint_path(path, steps[static_cast<size_t>(i)]));
+  return found;
 }
 
 }  // namespace drop

@@ -6,9 +6,13 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <set>
 
 #include "apps/workbench.h"
+#include "drop/data/d4rl_file.h"
+#include "drop/data/hdf5.h"
+#include "drop/env/environment.h"
 
 namespace drop {
 namespace {
@@ -20,6 +24,7 @@ using testing::expect_done;
 using testing::expect_refusal;
 using testing::finished_run;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::Json;
 using testing::ProcessResult;
 using testing::set;
@@ -43,6 +48,54 @@ Json without_speed(Json json) {
   return json;
 }
 
+// a run on a few falls of a hopper, made once; only read from
+std::string hopper_run() {
+  static const testing::TemporaryFolder folder;
+  static const std::string path = [] {
+    const auto environment = EnvironmentRegistry::instance().make("hopper");
+    D4rlWriter writer(folder.file("falls.hdf5"), 11, 3);
+    RandomStream stream(2, "test");
+    std::vector<double> state(11);
+    std::vector<double> action(3);
+    for (int episode = 0; episode < 12; ++episode) {
+      environment->reset(stream, state);
+      for (StepResult result; !result.terminated && !result.truncated;) {
+        for (double& a : action) a = stream.uniform(-1.0, 1.0);
+        const std::vector<double> before = state;
+        result = environment->step(action, state);
+        writer.append(before, action, result.reward, result.terminated, result.truncated);
+      }
+    }
+    writer.close();
+    std::string config = testing::small_config(folder.file("falls.hdf5"));
+    config.replace(config.find("maze2d-umaze-dense"), 18, "hopper");
+    write_file_atomically(folder.file("config.yaml"), config);
+    const std::string run = folder.file("run");
+    expect_done(testing::run_program(
+        "drop_train", Arguments{"--config", folder.file("config.yaml"), "--out", run, "--quiet"} +
+                          set({"train.steps=40"})));
+    return run;
+  }();
+  return path;
+}
+
+TEST(DropEval, TheNumberOfThreadsChangesNothing) {
+  for (const std::string& run : {finished_run(), hopper_run()}) {
+    SCOPED_TRACE(run);
+    const Arguments more = {"--rule", "best,grad,best-ada,grad-ada", "--episodes", "3",
+                            "--set",  "search.ascent_steps=4",       "--json",     "-"};
+    std::vector<Json> found;
+    for (const char* threads : {"1", "2", "4"}) {
+      Json json = json_from(evaluate(run, more + Arguments{"--threads", threads}));
+      for (Json& result : json.at("results")) result = without_speed(result);
+      found.push_back(json);
+    }
+    EXPECT_EQ(found[0].at("results").size(), 4u);
+    EXPECT_EQ(found[1], found[0]);
+    EXPECT_EQ(found[2], found[0]);
+  }
+}
+
 TEST(DropEval, PrintsATableWithReferences) {
   const ProcessResult result =
       testing::run_program("drop_eval", {"--checkpoint", finished_run(), "--episodes", "2"});
@@ -51,6 +104,12 @@ TEST(DropEval, PrintsATableWithReferences) {
                            "expert", "maze2d-umaze-dense"}) {
     EXPECT_THAT(result.out, HasSubstr(part));
   }
+  // the references are those of the JSON, with their source
+  const Json reference =
+      json_from(evaluate(finished_run(), {"--rule", "best", "--episodes", "1", "--json", "-"}))
+          .at("reference");
+  EXPECT_NE(reference.at("source"), "");
+  EXPECT_THAT(result.out, HasSubstr("(" + reference["source"].get<std::string>() + ")"));
   // a line for each rule of the config
   std::set<std::string> rules;
   for (const std::string& line : testing::lines_of(result.out)) {
@@ -156,6 +215,141 @@ TEST(DropEval, RefusesWrongUsage) {
   expect_refusal(evaluate(finished_run(), {"--episodes", "0"}), "drop_eval", 2, {"--episodes"});
   expect_refusal(evaluate(finished_run(), {"--episodes", "ten"}), "drop_eval", 2, {"ten"});
   expect_refusal(evaluate(finished_run(), {"--seed", "-1"}), "drop_eval", 2, {"seed", "-1"});
+  expect_refusal(evaluate(finished_run(), {"--threads", "-1"}), "drop_eval", 2, {"--threads"});
+  expect_refusal(evaluate(finished_run(), {"--network-threads", "99999"}), "drop_eval", 2,
+                 {"threads", "99999"});
+}
+
+class Traces : public testing::Workbench {
+ protected:
+  // a trace read back: one episode of a rule
+  struct Episode {
+    std::string file;
+    std::string group;
+    Hdf5Array operator[](const std::string& name) const {
+      return read_hdf5_array(file, group + "/" + name);
+    }
+  };
+};
+
+TEST_F(Traces, AgreeWithTheResultsThePhysicsAndDropInfer) {
+  for (const std::string& run : {finished_run(), hopper_run()}) {
+    SCOPED_TRACE(run);
+    const std::string trace = file("trace.h5");
+    const Json json =
+        json_from(evaluate(run, {"--rule", "best,grad,best-ada,grad-ada", "--episodes", "2",
+                                 "--seed", "4", "--json", "-", "--trace", trace}));
+    const std::string checkpoint = json["results"][0]["checkpoint"];
+    EXPECT_EQ(read_hdf5_text_attribute(trace, "checkpoint"), checkpoint);
+    EXPECT_EQ(read_hdf5_text_attribute(trace, "seed"), "4");
+    // what the run knows of its sub-tasks
+    std::vector<double> returns;
+    const Json decomposition = testing::json_of(run + "/decomposition.json");
+    for (const Json& subtask : decomposition["subtasks"]) returns.push_back(subtask["return_mean"]);
+    EXPECT_EQ(read_hdf5_array(trace, "subtask_return_mean").values, returns);
+
+    const auto environment =
+        EnvironmentRegistry::instance().make(json["results"][0]["task"].get<std::string>());
+    const auto state_dim = static_cast<size_t>(environment->info().state_dim);
+    const auto action_dim = static_cast<size_t>(environment->info().action_dim);
+    for (const Json& result : json["results"]) {
+      const std::string rule = result["rule"];
+      for (int64_t i = 0; i < 2; ++i) {
+        SCOPED_TRACE(rule + " " + std::to_string(i));
+        const Episode episode = {trace, rule + "/episode_00" + std::to_string(i)};
+        const std::vector<double> rewards = episode["rewards"].values;
+        const Json& known = result["episodes"][static_cast<size_t>(i)];
+        EXPECT_EQ(rewards.size(), known["length"]);
+        EXPECT_EQ(std::accumulate(rewards.begin(), rewards.end(), 0.0), known["return"]);
+
+        // the actions, from the first state on, give the states
+        const std::vector<double> actions = episode["actions"].values;
+        const Hdf5Array qpos = episode["qpos"];
+        const Hdf5Array qvel = episode["qvel"];
+        std::vector<double> state(state_dim);
+        environment->set_state(std::span(qpos.values).first(static_cast<size_t>(qpos.shape[1])),
+                               std::span(qvel.values).first(static_cast<size_t>(qvel.shape[1])),
+                               state);
+        std::vector<double> states = state;
+        for (size_t t = 0; t < rewards.size(); ++t) {
+          environment->step(std::span(actions).subspan(t * action_dim, action_dim), state);
+          states.insert(states.end(), state.begin(), state.end());
+        }
+        EXPECT_EQ(episode["states"].values, states);
+
+        // drop_infer at the traced states of one episode: a rule that keeps its embedding has the
+        // first one's
+        if (i > 0) continue;
+        const std::string input = file("states.h5");
+        Hdf5ResultWriter writer(input);
+        const auto steps = static_cast<int64_t>(rewards.size());
+        writer.add("states", {steps, static_cast<int64_t>(state_dim)},
+                   std::span<const double>(states).first(rewards.size() * state_dim));
+        writer.close();
+        expect_done(testing::run_program("drop_infer",
+                                         {"--checkpoint", checkpoint, "--states", input, "--out",
+                                          file("inferred.h5"), "--rule", rule, "--quiet"}));
+        const std::vector<double> scores = episode["scores"].values;
+        const std::vector<double> embeddings = episode["embeddings"].values;
+        const std::vector<double> inferred =
+            read_hdf5_array(file("inferred.h5"), rule + "/score").values;
+        const std::vector<double> chosen =
+            read_hdf5_array(file("inferred.h5"), rule + "/embedding").values;
+        const bool adapts = rule.ends_with("-ada");
+        for (size_t t = 0; t < rewards.size(); ++t) {
+          if (adapts || t == 0) {
+            EXPECT_NEAR(scores[t], inferred[t], 1e-4 * (1 + std::abs(inferred[t]))) << t;
+          }
+          for (size_t k = 0; k < 5; ++k) {
+            EXPECT_NEAR(embeddings[t * 5 + k], chosen[(adapts ? t : 0) * 5 + k], 1e-4) << t;
+            if (!adapts) {
+              ASSERT_EQ(embeddings[t * 5 + k], embeddings[k]) << t;
+            }
+          }
+          // no kept embedding is better than the best one here
+          if (rule == "best") {
+            EXPECT_LE(scores[t], inferred[t] + 1e-4 * (1 + std::abs(inferred[t]))) << t;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Traces, AndVideosHaveAFileForEachRule) {
+  const Arguments more = {"--rule", "best,best-ada", "--episodes", "1"};
+  const ProcessResult result = evaluate(hopper_run(), more + Arguments{"--video", file("v.mp4")});
+  if (result.status == 1) {
+    // no ffmpeg, or nothing to draw with: one line says so and nothing is left
+    expect_refusal(result, "drop_eval", 1);
+    EXPECT_THAT(result.err, ::testing::AnyOf(HasSubstr("no program ffmpeg"),
+                                             HasSubstr("nothing here can draw")));
+    EXPECT_THAT(testing::names_in(std::filesystem::path(file("v.mp4")).parent_path()), IsEmpty());
+    GTEST_SKIP() << "no video can be made here: " << result.err;
+  }
+  expect_done(result);
+  EXPECT_GT(std::filesystem::file_size(file("v-best.mp4")), 500u);
+  EXPECT_GT(std::filesystem::file_size(file("v-best-ada.mp4")), 500u);
+  expect_done(
+      evaluate(hopper_run(), {"--rule", "grad", "--episodes", "1", "--video", file("one.mp4")}));
+  EXPECT_GT(std::filesystem::file_size(file("one.mp4")), 500u);
+}
+
+TEST_F(Traces, AreRefusedBeforeAnythingRuns) {
+  // evaluating so many episodes would take hours
+  const Arguments many = {"--episodes", "100000"};
+  const auto refused = [&](const Arguments& more, int status, const Arguments& parts) {
+    SCOPED_TRACE(::testing::PrintToString(more));
+    expect_refusal(evaluate(finished_run(), many + more), "drop_eval", status, parts);
+  };
+  refused({"--last", "2", "--trace", file("t.h5")}, 2, {"--trace", "found 2", "one"});
+  refused({"--checkpoint", hopper_run(), "--trace", file("t.h5")}, 2, {"--trace", "found 2"});
+  refused({"--last", "2", "--video", file("v.mp4")}, 2, {"--video", "found 2", "one"});
+  refused({"--video", file("missing/v.mp4"), "--rule", "best"}, 1, {file("missing/v.mp4")});
+  refused({"--trace", file("missing/t.h5")}, 1, {file("missing/t.h5")});
+  refused({"--trace", file("")}, 1, {file("")});
+  refused({"--json", file("missing/r.json")}, 1, {file("missing/r.json")});
+  EXPECT_FALSE(std::filesystem::exists(file("t.h5")));
 }
 
 class Checkpoints : public testing::Workbench {

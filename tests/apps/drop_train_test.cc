@@ -224,15 +224,20 @@ TEST_F(DropTrain, EvaluationOnTheWayIsWrittenAndChangesNothing) {
 }
 
 TEST_F(DropTrain, ATaskWithoutAnEnvironmentTrainsWithoutEvaluation) {
-  const testing::Arguments overrides =
-      set({"task=door", "dataset=" + testing::fixture("door-human-v1.hdf5"), "eval.every=20"});
-  const ProcessResult result = train(file("run"), overrides);
-  expect_done(result);
-  EXPECT_THAT(result.err, HasSubstr("evaluation is off"));
-  EXPECT_THAT(result.err, HasSubstr("door"));
-  EXPECT_THAT(testing::names_in(file("run/eval")), IsEmpty());
-  EXPECT_EQ(testing::newest_step(file("run")), 60);
-  EXPECT_EQ(testing::json_of(file("run/status.json"))["state"], "finished");
+  // a task that D4RL knows and this library does not, and one whose models are not on the machine
+  setenv("DROP_ADROIT_DIR", file("nowhere").c_str(), 1);
+  for (const std::string task : {"kitchen", "door"}) {
+    const testing::Arguments overrides =
+        set({"task=" + task, "dataset=" + testing::fixture("door-human-v1.hdf5"), "eval.every=20"});
+    const ProcessResult result = train(file(task), overrides);
+    expect_done(result);
+    EXPECT_THAT(result.err, HasSubstr("evaluation is off"));
+    EXPECT_THAT(result.err, HasSubstr(task == "door" ? file("nowhere") : task));
+    EXPECT_THAT(testing::names_in(file(task + "/eval")), IsEmpty());
+    EXPECT_EQ(testing::newest_step(file(task)), 60);
+    EXPECT_EQ(testing::json_of(file(task + "/status.json"))["state"], "finished");
+  }
+  unsetenv("DROP_ADROIT_DIR");
 }
 
 TEST_F(DropTrain, SaysWhatWillSpoilARun) {
@@ -347,8 +352,11 @@ class Adroit : public DropTrain {
 
 TEST_F(Adroit, ASmallFileIsSplitByTerminals) {
   const std::string data = testing::fixture("door-v0_demos_clipped.hdf5");
+  // its rows are shorter than the task's: as if the models were not here
+  setenv("DROP_ADROIT_DIR", file("nowhere").c_str(), 1);
   expect_done(train(file("run"), testing::Arguments{"--quiet"} +
                                      set({"task=door", "dataset=" + data, "train.steps=2"})));
+  unsetenv("DROP_ADROIT_DIR");
   expect_statistics(file("run"), data, "2");
 }
 
@@ -358,10 +366,10 @@ TEST_F(Adroit, TheGenuineDoorFileTrains) {
   const ProcessResult result = testing::run_program(
       "drop_train",
       testing::Arguments{"--config",
-                         std::string(DROP_SOURCE_DIR) + "/configs/adroit/door-human.yaml", "--out",
-                         file("run")} +
-          set({"dataset=" + data, "train.steps=5", "train.batch_size=32",
-               "model.hidden_width=16"}));
+                         std::string(DROP_SOURCE_DIR) + "/configs/adroit/door-human-v0.yaml",
+                         "--out", file("run")} +
+          set({"dataset=" + data, "train.steps=5", "train.batch_size=32", "model.hidden_width=16",
+               "eval.every=0"}));
   expect_done(result);
   // 25 demonstrations make 9 sub-tasks of 3, not 50
   EXPECT_THAT(result.err, HasSubstr("50"));

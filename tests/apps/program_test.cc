@@ -79,17 +79,20 @@ INSTANTIATE_TEST_SUITE_P(
                       Program{"drop_infer",
                               {"--checkpoint", "missing", "--states", "s", "--out", "r"},
                               "required"},
+                      Program{"drop_bench", {"env", "--task", "nowhere"}, "subcommand"},
                       Program{"drop_data", {"inspect", "missing.hdf5"}, "subcommand"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(DropDataCommands, EachHasHelpWithAnExample) {
-  for (const std::string command : {"inspect", "decompose", "generate"}) {
+  for (const std::string command :
+       {"inspect", "decompose", "download", "verify", "generate", "replay"}) {
     SCOPED_TRACE(command);
     const ProcessResult result = run_program("drop_data", {command, "--help"});
     EXPECT_EQ(result.status, 0);
     EXPECT_EQ(result.err, "");
     EXPECT_THAT(result.out, HasSubstr("Example: drop_data " + command));
-    expect_refusal(run_program("drop_data", {command}), "drop_data", 2, {"required"});
+    expect_refusal(run_program("drop_data", {command}), "drop_data", 2,
+                   {command == "download" ? "--list" : "required"});
   }
 }
 

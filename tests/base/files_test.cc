@@ -47,6 +47,23 @@ std::string message_of(Call call) {
   return "";
 }
 
+TEST(RequireWritable, SaysBeforehandWhatAWriteWouldSay) {
+  const testing::TemporaryFolder folder;
+  require_writable(folder.file("new"));
+  write_file_atomically(folder.file("old"), std::string_view("stays"));
+  require_writable(folder.file("old"));
+  EXPECT_EQ(read_text_file(folder.file("old")), "stays");
+  EXPECT_THAT(names_in(folder.path()), ElementsAre("old"));
+  const auto refused = [](const std::string& path, const std::string& reason) {
+    const std::string message = message_of<RunError>([&] { require_writable(path); });
+    EXPECT_THAT(message, HasSubstr(path));
+    EXPECT_THAT(message, HasSubstr(reason));
+  };
+  refused(folder.file("missing/new"), "No such file");
+  refused(folder.file("old/new"), "Not a directory");
+  refused(folder.path(), "folder");
+}
+
 TEST(AtomicWrite, WritesAndReplacesExactBytes) {
   const testing::TemporaryFolder folder;
   const std::string path = folder.file("file");
@@ -267,6 +284,26 @@ TEST(FolderLock, DiesWithTheProcessThatHoldsIt) {
   EXPECT_THAT(names_in(folder.path()), ElementsAre("run.lock"));
   const FolderLock lock(folder.path());
   EXPECT_FALSE(LockHolder(folder.path()).holds());
+}
+
+TEST(WriteFileAtomically, LinksStayAndOnlyFilesAreReplaced) {
+  const testing::TemporaryFolder folder;
+  write_file_atomically(folder.path() / "file", "old");
+  std::filesystem::create_symlink("file", folder.path() / "link");
+  write_file_atomically(folder.path() / "link", "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder.path() / "link"));
+  EXPECT_EQ(read_text_file(folder.path() / "file"), "new");
+  // a link to what is not there yet
+  std::filesystem::create_symlink("later", folder.path() / "early");
+  write_file_atomically(folder.path() / "early", "there");
+  EXPECT_EQ(read_text_file(folder.path() / "later"), "there");
+
+  const std::filesystem::path pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THROW(write_file_atomically(pipe, "x"), RunError);
+  EXPECT_THROW(require_writable(pipe), RunError);
+  EXPECT_THROW(write_file_atomically(folder.path(), "x"), RunError);
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
 }
 
 }  // namespace

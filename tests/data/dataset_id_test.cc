@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "drop/base/error.h"
+#include "drop/config/config.h"
 #include "support/paths.h"
 
 namespace drop {
@@ -85,6 +86,21 @@ TEST(DatasetId, UnknownNamesAreEmpty) {
   }
   EXPECT_EQ(dataset_id_of_file_name("hopper_medium-v2.h5"), "");
   EXPECT_EQ(dataset_id_of_file_name(""), "");
+}
+
+TEST(DatasetId, ShippedConfigsNameKnownDataSetsAndTheirTasks) {
+  const std::filesystem::path configs = std::filesystem::path(DROP_SOURCE_DIR) / "configs";
+  int found = 0;
+  for (const char* suite : {"gym", "maze2d", "antmaze", "adroit"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(configs / suite)) {
+      const Config config = load_config(entry.path().string());
+      EXPECT_NE(file_name_of_dataset_id(config.dataset), "") << entry.path();
+      EXPECT_EQ(task_of_dataset_id(config.dataset), config.task) << entry.path();
+      ++found;
+    }
+  }
+  // the paper's 51 and the small one
+  EXPECT_EQ(found, 52);
 }
 
 TEST(DatasetId, GenuineChecksumTableIsKnownByName) {

@@ -50,6 +50,46 @@ TEST(ReadHdf5Array, NamesWhatIsWrong) {
               HasSubstr("external link"));
 }
 
+TEST(ReadHdf5Array, ReadsFlagsAndTellsTheTypeInTheFile) {
+  const std::string file = testing::fixture("hopper_medium-v2.hdf5");
+  EXPECT_EQ(read_hdf5_array(file, "observations").type, "float32");
+  const Hdf5Array terminals = read_hdf5_array(file, "terminals");
+  EXPECT_EQ(terminals.type, "bool");
+  EXPECT_THAT(terminals.shape, ElementsAre(30));
+  double sum = 0.0;
+  for (const double flag : terminals.values) {
+    EXPECT_TRUE(flag == 0.0 || flag == 1.0);
+    sum += flag;
+  }
+  EXPECT_EQ(sum, 2.0);
+  const Hdf5Array bytes = read_hdf5_array(testing::fixture("broken_flag.hdf5"), "terminals");
+  EXPECT_EQ(bytes.type, "uint8");
+}
+
+TEST(Hdf5ArrayNames, ListsGroupsFlattened) {
+  const std::vector<std::string> names = hdf5_array_names(testing::fixture("env_fidelity.hdf5"));
+  EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
+  EXPECT_THAT(names, ::testing::Contains("hopper/episode_0/qpos"));
+  EXPECT_THAT(names, ::testing::Not(::testing::Contains("hopper")));
+  EXPECT_THROW(hdf5_array_names("no/such.h5"), DataError);
+  EXPECT_THROW(hdf5_array_names(testing::fixture("make_fixtures.py")), DataError);
+}
+
+TEST(ReadHdf5TextAttribute, ReadsTextsOfTheRootOnly) {
+  const testing::TemporaryFolder folder;
+  const std::string path = folder.file("result.h5");
+  Hdf5ResultWriter writer(path);
+  writer.set_attribute("task", "maze2d-umaze");
+  writer.set_attribute("empty", "");
+  writer.close();
+  EXPECT_EQ(read_hdf5_text_attribute(path, "task"), "maze2d-umaze");
+  EXPECT_EQ(read_hdf5_text_attribute(path, "empty"), "");
+  EXPECT_EQ(read_hdf5_text_attribute(path, "seed"), std::nullopt);
+  EXPECT_EQ(read_hdf5_text_attribute(testing::fixture("env_fidelity.hdf5"), "mujoco_version"),
+            "3.17.0");
+  EXPECT_THROW(read_hdf5_text_attribute("no/such.h5", "task"), DataError);
+}
+
 TEST(Hdf5ResultWriter, RoundTrip) {
   const testing::TemporaryFolder folder;
   const std::string path = folder.file("result.h5");

@@ -103,6 +103,8 @@ TEST(SplitTrajectories, AdroitByTerminalsUnlessThereAreNone) {
   ASSERT_EQ(terminals.size(), 2U);
   expect_trajectory(terminals[0], 0, 4, true, true, 4);
   expect_trajectory(terminals[1], 4, 8, true, true, 4);
+  // a terminal that is a timeout as well says nothing against the timeouts
+  EXPECT_EQ(Rows(".L..B.L").split(SplitRule::kTerminalsElseTimeouts).size(), 3U);
   const auto timeouts = Rows(".L..L.").split(SplitRule::kTerminalsElseTimeouts);
   ASSERT_EQ(timeouts.size(), 3U);
   expect_trajectory(timeouts[0], 0, 2, false, true, 1);

@@ -9,30 +9,16 @@
 
 #include "drop/base/error.h"
 #include "drop/base/signals.h"
+#include "drop/deploy/evaluation_observer.h"
 #include "drop/deploy/evaluation_report.h"
 #include "drop/deploy/policy.h"
+#include "support/models.h"
 
 namespace drop {
 namespace {
 
-// an untrained model of the task's sizes
 TrainedModel untrained(const std::string& task, int64_t state_dim, int64_t action_dim) {
-  ModelShape shape;
-  shape.state_dim = state_dim;
-  shape.action_dim = action_dim;
-  shape.num_subtasks = 6;
-  shape.embedding_dim = 3;
-  shape.hidden_width = 16;
-  TrainedModel trained{{}, DropModel(shape, at::TensorOptions(at::kFloat)), {}, {}, {}};
-  RandomStream stream(5, "init");
-  trained.model.initialise(stream);
-  trained.origin.task = task;
-  trained.origin.dataset = "maze2d-umaze-v1";
-  trained.origin.data_return_mean = 50.0;
-  trained.state_mean = at::zeros({state_dim}, at::kFloat);
-  trained.state_std = at::ones({state_dim}, at::kFloat);
-  trained.embeddings = trained.model.task_embedding().embeddings();
-  return trained;
+  return testing::untrained(task, "maze2d-umaze-v1", state_dim, action_dim);
 }
 
 EvaluationOptions options_of(InferenceRuleKind rule, int64_t episodes = 3) {
@@ -81,6 +67,68 @@ TEST(Evaluation, EndedEpisodesLeaveTheOthersAlone) {
     EXPECT_TRUE(episode.terminated);
     EXPECT_LT(episode.length, 1000);
     EXPECT_GT(episode.length, 1);
+  }
+}
+
+// all that an evaluation is given to see
+struct Watcher : EvaluationObserver {
+  void on_start(const VectorEnvironment& environments) override {
+    start.resize(static_cast<size_t>(environments.size()));
+    for (int64_t i = 0; i < environments.size(); ++i)
+      start[static_cast<size_t>(i)] = environments[i].qpos();
+    returns.assign(start.size(), 0.0);
+    states.assign(start.size(), {});
+  }
+  void on_step(const EvaluationStep& step, const VectorEnvironment& environments) override {
+    EXPECT_EQ(step.step, steps++);
+    const auto count = static_cast<int64_t>(step.episodes.size());
+    const auto width = static_cast<size_t>(environments.info().state_dim);
+    EXPECT_EQ(step.results.size(), step.episodes.size());
+    EXPECT_EQ(static_cast<int64_t>(step.actions.size()), count * environments.info().action_dim);
+    EXPECT_EQ(step.inference.embeddings.sizes(), (at::IntArrayRef{count, 3}));
+    EXPECT_EQ(step.inference.subtasks.sizes(), at::IntArrayRef{count});
+    EXPECT_EQ(step.inference.scores.sizes(), at::IntArrayRef{count});
+    for (size_t k = 0; k < step.episodes.size(); ++k) {
+      const auto i = static_cast<size_t>(step.episodes[k]);
+      returns[i] += step.results[k].reward;
+      const auto before = step.states.subspan(k * width, width);
+      const auto after = step.next_states.subspan(k * width, width);
+      // a step begins where the one before it ended
+      if (!states[i].empty()) {
+        EXPECT_EQ(states[i], std::vector<double>(before.begin(), before.end()));
+      }
+      states[i].assign(after.begin(), after.end());
+    }
+  }
+
+  int64_t steps = 0;
+  std::vector<std::vector<double>> start;   // qpos
+  std::vector<std::vector<double>> states;  // latest
+  std::vector<double> returns;
+};
+
+TEST(Evaluation, NeitherThreadsNorObserversChangeAnything) {
+  TrainedModel trained = untrained("hopper", 11, 3);
+  trained.origin.dataset = "hopper-medium-v2";
+  for (const InferenceRuleKind rule : {InferenceRuleKind::kGrad, InferenceRuleKind::kGradAda}) {
+    EvaluationOptions options = options_of(rule, 5);
+    options.env_threads = 1;
+    const EvaluationResult alone = evaluate(trained, options);
+    for (const int64_t threads : {1, 2, 4}) {
+      Watcher first;
+      Watcher second;
+      options.env_threads = threads;
+      options.observers = {&first, &second};
+      const EvaluationResult watched = evaluate(trained, options);
+      for (size_t i = 0; i < 5; ++i) {
+        EXPECT_EQ(watched.episodes[i].episode_return, alone.episodes[i].episode_return);
+        EXPECT_EQ(watched.episodes[i].length, alone.episodes[i].length);
+        EXPECT_EQ(first.returns[i], alone.episodes[i].episode_return);
+      }
+      EXPECT_GT(first.steps, 1);
+      EXPECT_EQ(second.steps, first.steps);
+      EXPECT_NE(first.start[0], first.start[1]);
+    }
   }
 }
 
@@ -146,6 +194,48 @@ TEST(Policy, RulesThatKeepTheirEmbeddingKeepIt) {
   const std::vector<double> acted = policy.act(episode, later);
   EXPECT_NEAR(acted[0], expected[0][0].item<double>(), 1e-6);
   EXPECT_NEAR(acted[1], expected[0][1].item<double>(), 1e-6);
+}
+
+TEST(Policy, TellsWhatActed) {
+  const TrainedModel trained = untrained("maze2d-umaze", 4, 2);
+  const auto tensor_of = [](const std::vector<double>& rows) {
+    return at::tensor(rows, at::kDouble).view({-1, 4}).to(at::kFloat);
+  };
+  // three episodes, of which the second ends at once
+  const std::vector<int64_t> all = {0, 1, 2};
+  const std::vector<int64_t> some = {0, 2};
+  std::vector<double> start(12);
+  std::vector<double> later(8);
+  RandomStream stream(3, "test");
+  for (double& value : start) value = 5.0 * stream.normal();
+  for (double& value : later) value = 5.0 * stream.normal();
+  for (const InferenceRuleKind rule : {InferenceRuleKind::kBest, InferenceRuleKind::kGrad,
+                                       InferenceRuleKind::kBestAda, InferenceRuleKind::kGradAda}) {
+    SCOPED_TRACE(to_string(rule));
+    Policy policy(trained, SearchConfig{}, rule);
+    policy.begin(3, 0);
+    policy.act(all, start);
+    const Inference first = policy.latest();
+    const Inference inferred = policy.infer(tensor_of(start));
+    EXPECT_TRUE(at::equal(first.embeddings, inferred.embeddings));
+    EXPECT_TRUE(at::equal(first.subtasks, inferred.subtasks));
+    EXPECT_TRUE(at::allclose(first.scores, inferred.scores, 1e-5, 1e-6));
+
+    policy.act(some, later);
+    const Inference second = policy.latest();
+    const bool adapts = rule == InferenceRuleKind::kBestAda || rule == InferenceRuleKind::kGradAda;
+    const at::Tensor kept = at::tensor(some, at::kLong);
+    const Inference expected = adapts ? policy.infer(tensor_of(later))
+                                      : Inference{first.embeddings.index_select(0, kept),
+                                                  first.subtasks.index_select(0, kept),
+                                                  {}};
+    EXPECT_TRUE(at::equal(second.embeddings, expected.embeddings));
+    EXPECT_TRUE(at::equal(second.subtasks, expected.subtasks));
+    // the score is that of this state, whenever the embedding was found
+    const at::Tensor scores = trained.model.score_embeddings(trained.model.encode(tensor_of(later)),
+                                                             second.embeddings.unsqueeze(1));
+    EXPECT_TRUE(at::allclose(second.scores, scores.squeeze(1), 1e-5, 1e-6));
+  }
 }
 
 TEST(Policy, SampledActionsAreClippedAndSeeded) {

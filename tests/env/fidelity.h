@@ -21,7 +21,13 @@ struct Deviation {
   double one_step_reward = 0.0;
   int64_t one_step_beyond_1e9 = 0;  ///< steps that deviate by more than 1e-9
   int64_t steps = 0;
-  int64_t wrong_ends = 0;  ///< steps whose `terminated` differs
+  int64_t wrong_ends = 0;      ///< steps whose `terminated` differs
+  std::vector<double> growth;  ///< observations after each step of the whole trajectory
+
+  /// Largest over the first steps of the whole trajectory.
+  double within(size_t first_steps) const {
+    return *std::max_element(growth.begin(), growth.begin() + std::min(first_steps, growth.size()));
+  }
 };
 
 inline double largest_difference(std::span<const double> a, std::span<const double> b) {
@@ -73,9 +79,8 @@ inline Deviation deviation_from(Environment& environment, const std::string& fil
   found.whole_trajectory = largest_difference(observation, row(observations, 0, state_dim));
   for (size_t t = 0; t < steps; ++t) {
     const StepResult result = environment.step(row(actions, t, action_dim), observation);
-    found.whole_trajectory =
-        std::max(found.whole_trajectory,
-                 largest_difference(observation, row(observations, t + 1, state_dim)));
+    found.growth.push_back(largest_difference(observation, row(observations, t + 1, state_dim)));
+    found.whole_trajectory = std::max(found.whole_trajectory, found.growth.back());
     found.reward = std::max(found.reward, std::abs(result.reward - rewards[t]));
     found.wrong_ends += ends_wrongly(result.terminated, t);
     ++found.steps;

@@ -3,18 +3,14 @@
 #include <array>
 #include <cmath>
 
-#include "drop/env/environment.h"
-#include "env/fidelity.h"
-#include "env/mujoco_environment.h"
+#include "env/locomotion_checks.h"
 #include "support/paths.h"
 
 namespace drop {
 namespace {
 
-std::unique_ptr<Environment> make_hopper(Physics physics = Physics::kD4rl) {
-  EnvironmentOptions options;
-  options.physics = physics;
-  return EnvironmentRegistry::instance().make("hopper", options);
+std::unique_ptr<MujocoEnvironment> make_hopper(Physics physics = Physics::kD4rl) {
+  return testing::make_task("hopper", physics);
 }
 
 const std::array<double, 6> kUpright = {0.0, 1.25, 0.0, 0.0, 0.0, 0.0};
@@ -28,7 +24,7 @@ TEST(Hopper, DimensionsAndOptions) {
   EXPECT_EQ(environment->info().max_episode_steps, 1000);
   EXPECT_DOUBLE_EQ(environment->info().dt, 0.008);
 
-  const mjModel& model = dynamic_cast<const MujocoEnvironment&>(*environment).model();
+  const mjModel& model = environment->model();
   EXPECT_EQ(model.nq, 6);
   EXPECT_EQ(model.nv, 6);
   EXPECT_EQ(model.nu, 3);
@@ -41,36 +37,19 @@ TEST(Hopper, DimensionsAndOptions) {
 }
 
 TEST(Hopper, BodyMassesAndInertias) {
-  // D4RL facts, table 1.7: torso, thigh, leg, foot (mass, two transverse and the axial moment)
-  struct Published {
-    double mass, transverse, axial;
-  };
-  const std::array<Published, 4> old_engine = {{{3.53429174, 0.06185011, 0.00441786},
-                                                {3.92699082, 0.08426668, 0.00490874},
-                                                {2.71433605, 0.06704410, 0.00217147},
-                                                {5.08938010, 0.09046373, 0.00916088}}};
-  const std::array<Published, 4> new_engine = {{{3.66519143, 0.06924594, 0.00445059},
-                                                {4.05789051, 0.09329876, 0.00494146},
-                                                {2.78135670, 0.07230254, 0.00218219},
-                                                {5.31557477, 0.10352308, 0.00924231}}};
-  for (const Physics physics : {Physics::kD4rl, Physics::kModern}) {
-    const auto environment = make_hopper(physics);
-    const mjModel& model = dynamic_cast<const MujocoEnvironment&>(*environment).model();
-    const auto& published = physics == Physics::kD4rl ? old_engine : new_engine;
-    double total = 0.0;
-    ASSERT_EQ(model.nbody, 5);
-    for (size_t body = 0; body < 4; ++body) {
-      const mjtNum* inertia = model.body_inertia + 3 * (body + 1);
-      std::array<double, 3> sorted = {inertia[0], inertia[1], inertia[2]};
-      std::sort(sorted.begin(), sorted.end());
-      EXPECT_NEAR(model.body_mass[body + 1], published[body].mass, 6e-9);
-      EXPECT_NEAR(sorted[0], published[body].axial, 6e-9);
-      EXPECT_NEAR(sorted[1], published[body].transverse, 6e-9);
-      EXPECT_NEAR(sorted[2], published[body].transverse, 6e-9);
-      total += model.body_mass[body + 1];
-    }
-    EXPECT_NEAR(total, physics == Physics::kD4rl ? 15.26499870 : 15.82001341, 1e-8);
-  }
+  // torso, thigh, leg, foot
+  testing::expect_published(make_hopper()->model(),
+                            {{3.53429174, {0.06185011, 0.06185011, 0.00441786}},
+                             {3.92699082, {0.08426668, 0.08426668, 0.00490874}},
+                             {2.71433605, {0.06704410, 0.06704410, 0.00217147}},
+                             {5.08938010, {0.09046373, 0.09046373, 0.00916088}}},
+                            15.26499870, 6e-9);
+  testing::expect_published(make_hopper(Physics::kModern)->model(),
+                            {{3.66519143, {0.06924594, 0.06924594, 0.00445059}},
+                             {4.05789051, {0.09329876, 0.09329876, 0.00494146}},
+                             {2.78135670, {0.07230254, 0.07230254, 0.00218219}},
+                             {5.31557477, {0.10352308, 0.10352308, 0.00924231}}},
+                            15.82001341, 6e-9);
 }
 
 TEST(Hopper, RewardIsSpeedPlusBonusMinusClippedControl) {
@@ -140,7 +119,13 @@ TEST(Hopper, MatchesRecordedTrajectories) {
   const std::string file = testing::shared_data("fidelity_locomotion.hdf5");
   if (file.empty()) GTEST_SKIP() << "fidelity_locomotion.hdf5 is not beside the checkout";
   const auto environment = make_hopper();
+  testing::expect_same_model(environment->model(), *testing::recorded_model(file, "hopper"));
   for (const std::string episode : {"episode_0", "episode_1", "episode_2"}) {
+    const auto fresh =
+        testing::recorded_one_step_deviation(*environment, file, "hopper/" + episode);
+    EXPECT_GE(fresh.steps, 4u) << episode;
+    EXPECT_LE(fresh.observation, 1e-12) << episode;
+    EXPECT_LE(fresh.reward, 1e-12) << episode;
     const testing::Deviation found =
         testing::deviation_from(*environment, file, "hopper/" + episode, "rewards", true, true);
     EXPECT_GE(found.steps, 34) << episode;
@@ -153,16 +138,12 @@ TEST(Hopper, MatchesRecordedTrajectories) {
 }
 
 TEST(Hopper, RandomPolicyReturn) {
-  const auto environment = make_hopper();
-  RandomStream starts(0, "env");
-  RandomStream actions(0, "actions");
-  const testing::ReturnStatistics found = testing::return_statistics(
-      *environment, starts, 1500, [&](std::span<const double>, std::span<double> action) {
-        for (double& a : action) a = actions.uniform(-1.0, 1.0);
-      });
-  // D4RL facts, row 17: 18.244 +- 0.152 (standard error)
-  EXPECT_NEAR(found.mean, 18.244, 3.0 * std::hypot(found.standard_error(), 0.152));
-  EXPECT_LT(found.standard_error(), 0.6);
+  // D4RL facts, row 17 (12,000 episodes each; the standard error of the first is taken for both)
+  const auto old = testing::random_policy_returns("hopper", Physics::kD4rl, 3000);
+  EXPECT_TRUE(testing::agrees(old, 18.244, 0.152)) << old.mean;
+  EXPECT_LT(old.standard_error(), 0.35);
+  const auto modern = testing::random_policy_returns("hopper", Physics::kModern, 1000);
+  EXPECT_TRUE(testing::agrees(modern, 18.441, 0.152)) << modern.mean;
 }
 
 }  // namespace

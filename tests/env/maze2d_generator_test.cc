@@ -116,7 +116,7 @@ TEST(GenerateMaze2d, StaysInsideTheMazeAndCoversIt) {
   for (const std::string name : {"maze2d-umaze", "maze2d-medium"}) {
     Maze2dGeneratorOptions options = umaze(20000);
     options.task = name;
-    options.action_noise = true;
+    options.action_noise = 0.5;
     const Columns data = generate(options, folder.file(name));
     const Maze maze = maze2d_task(name).maze;
     std::vector<int> visits(maze.open_cells().size(), 0);
@@ -136,7 +136,7 @@ TEST(GenerateMaze2d, StaysInsideTheMazeAndCoversIt) {
 TEST(GenerateMaze2d, StoredActionsRepeatThePhysics) {
   const testing::TemporaryFolder folder;
   Maze2dGeneratorOptions options = umaze(500);
-  options.action_noise = true;
+  options.action_noise = 0.5;
   const Columns data = generate(options, folder.file("umaze.hdf5"));
   Maze2dEnvironment environment(maze2d_task("maze2d-umaze"));
   std::array<double, 4> observation{};

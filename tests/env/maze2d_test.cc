@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -35,6 +36,52 @@ TEST(Maze2d, DimensionsAndModel) {
   EXPECT_EQ(model.nbody, 2);
   EXPECT_EQ(model.ngeom, 2 + 9 * 12 - 46);
   EXPECT_NEAR(model.body_mass[1], 4.18879, 1e-5);
+}
+
+TEST(Maze2d, FloorPlanHasTheWallsAroundTheCells) {
+  const Maze2dEnvironment environment(maze2d_task("maze2d-umaze"));
+  const FloorPlan plan = environment.floor_plan().value();
+  EXPECT_EQ(plan.goal, (std::array<double, 2>{1.0, 1.0}));
+  ASSERT_EQ(plan.walls.size(), 25u - 7u);
+  // cell (0, 0) is a wall; its box is centred 0.2 off the cell's point
+  EXPECT_NEAR(plan.walls[0][0], -0.2, 1e-12);
+  EXPECT_NEAR(plan.walls[0][1], -0.2, 1e-12);
+  EXPECT_EQ(plan.walls[0][2], 0.5);
+  EXPECT_EQ(plan.walls[0][3], 0.5);
+  EXPECT_FALSE(make("hopper")->floor_plan().has_value());
+}
+
+// D4RL's protocol in bare calls: clip the velocities, mj_forward, controls, mj_step. The library
+// does the common part of the two calls once; not a bit may differ, pressed against walls or not
+TEST(Maze2d, StepsAreBitForBitThoseOfTheProtocol) {
+  Maze2dEnvironment environment(maze2d_task("maze2d-umaze"));
+  const mjModel& model = environment.model();
+  const std::unique_ptr<mjData, void (*)(mjData*)> data(mj_makeData(&model), mj_deleteData);
+  RandomStream rng(3, "env");
+  std::array<double, 4> observation{};
+  environment.reset(rng, observation);
+  mj_resetData(&model, data.get());
+  std::copy_n(environment.qpos().begin(), 2, data->qpos);
+  std::copy_n(environment.qvel().begin(), 2, data->qvel);
+  mj_forward(&model, data.get());
+
+  int in_contact = 0;
+  std::array<double, 2> action{};
+  for (int step = 0; step < 300; ++step) {
+    if (step % 25 == 0) action = {rng.uniform(-1.0, 1.0), rng.uniform(-1.0, 1.0)};
+    environment.step(action, observation);
+    for (int i = 0; i < 2; ++i) data->qvel[i] = std::clamp(data->qvel[i], -5.0, 5.0);
+    mj_forward(&model, data.get());
+    std::copy_n(action.begin(), 2, data->ctrl);
+    mj_step(&model, data.get());
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_EQ(observation[static_cast<size_t>(i)], data->qpos[i]) << step;
+      ASSERT_EQ(observation[static_cast<size_t>(2 + i)], data->qvel[i]) << step;
+    }
+    in_contact += data->nefc > 1 ? 1 : 0;  // the ground is always one
+  }
+  EXPECT_GT(in_contact, 30);
+  EXPECT_LT(in_contact, 270);
 }
 
 TEST(Maze2d, StartsAreSpreadOverOpenCells) {

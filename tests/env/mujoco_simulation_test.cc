@@ -40,13 +40,20 @@ TEST(MujocoSimulation, StepsWithConstantForce) {
   EXPECT_NEAR(simulation.qpos()[0], 3.0 * 0.01 * 0.01 * 55, 1e-12);
 }
 
-TEST(MujocoSimulation, ClipsVelocities) {
+TEST(MujocoSimulation, StepsWithClippedVelocity) {
   MujocoSimulation simulation(compile_mjcf(kRail, "rail"));
   const std::array<double, 1> fast = {-7.0};
+  const std::array<double, 1> rest = {0.0};
   simulation.set_state(fast, fast);
-  simulation.clip_velocity(5.0);
+  simulation.step_with_clipped_velocity(rest, 5.0);
   EXPECT_EQ(simulation.qvel()[0], -5.0);
-  EXPECT_EQ(simulation.qpos()[0], -7.0);
+  EXPECT_NEAR(simulation.qpos()[0], -7.05, 1e-12);
+}
+
+TEST(MujocoSimulation, SharesTheModelsThatAreInUse) {
+  const MujocoModel first = compile_mjcf(kRail, "rail");
+  EXPECT_EQ(compile_mjcf(kRail, "another name"), first);
+  EXPECT_NE(compile_mjcf(std::string(kRail) + "<!-- other text -->", "rail"), first);
 }
 
 TEST(MujocoSimulation, RefusesBadModels) {

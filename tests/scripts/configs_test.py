@@ -8,21 +8,47 @@ import yaml
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
-# paper, Table 9: N, M
+# paper, Table 9, row by row: (N, M) of "*-v0" (Maze2D: v1, footnote 8), then of "*-v2"
 TABLE_9 = {
-    "maze2d/maze2d-umaze-v1": (500, 5),
-    "maze2d/maze2d-medium-v1": (150, 50),
-    "maze2d/maze2d-large-v1": (100, 15),
-    "gym/hopper-random-v0": (100, 2),
-    "gym/hopper-random-v2": (100, 2),
-    "gym/hopper-medium-v0": (100, 5),
-    "gym/hopper-medium-v2": (100, 5),
-    "gym/hopper-medium-expert-v0": (100, 2),
-    "gym/hopper-medium-expert-v2": (100, 2),
-    "gym/hopper-medium-replay-v0": (50, 5),
-    "gym/hopper-medium-replay-v2": (10, 30),
-    "adroit/door-human": (50, 3),
+    "maze2d/maze2d-umaze": [(500, 5)],
+    "maze2d/maze2d-medium": [(150, 50)],
+    "maze2d/maze2d-large": [(100, 15)],
+    "antmaze/antmaze-umaze": [(500, 50), (150, 50)],
+    "antmaze/antmaze-umaze-diverse": [(500, 50), (150, 50)],
+    "antmaze/antmaze-medium-play": [(500, 50), (150, 50)],
+    "antmaze/antmaze-medium-diverse": [(500, 50), (150, 50)],
+    "antmaze/antmaze-large-play": [(500, 50), (150, 50)],
+    "antmaze/antmaze-large-diverse": [(500, 50), (150, 50)],
+    "gym/halfcheetah-random": [(1000, 1), (1000, 1)],
+    "gym/halfcheetah-medium": [(100, 2), (100, 2)],
+    "gym/halfcheetah-medium-expert": [(1000, 1), (1000, 1)],
+    "gym/halfcheetah-medium-replay": [(50, 10), (50, 10)],
+    "gym/hopper-random": [(100, 2), (100, 2)],
+    "gym/hopper-medium": [(100, 5), (100, 5)],
+    "gym/hopper-medium-expert": [(100, 2), (100, 2)],
+    "gym/hopper-medium-replay": [(50, 5), (10, 30)],
+    "gym/walker2d-random": [(500, 2), (500, 2)],
+    "gym/walker2d-medium": [(50, 5), (50, 5)],
+    "gym/walker2d-medium-expert": [(50, 5), (50, 5)],
+    "gym/walker2d-medium-replay": [(1000, 5), (10, 50)],
+    "adroit/door-cloned": [(1000, 2)],
+    "adroit/door-expert": [(500, 5)],
+    "adroit/door-human": [(50, 3)],
+    "adroit/hammer-cloned": [(1000, 1)],
+    "adroit/hammer-expert": [(500, 5)],
+    "adroit/hammer-human": [(20, 3)],
+    "adroit/pen-cloned": [(500, 5)],
+    "adroit/pen-expert": [(500, 5)],
+    "adroit/pen-human": [(50, 5)],
+    "adroit/relocate-cloned": [(500, 5)],
+    "adroit/relocate-expert": [(500, 5)],
+    "adroit/relocate-human": [(50, 4)],
 }
+# the same by file: name -> (N, M)
+PAPER = {name + version: sizes
+         for name, columns in TABLE_9.items()
+         for version, sizes in zip(["-v1"] if name.startswith("maze2d") else ["-v0", "-v2"], columns)}
+SMALL = {"quickstart", "gym/hopper-small"}
 
 # every key, in the order that all configs keep
 KEYS = {
@@ -49,34 +75,55 @@ def load(path):
 
 
 class ConfigsTest(unittest.TestCase):
+    def test_every_row_of_table_9_has_its_file_and_no_other_is_there(self):
+        self.assertEqual(sum(name.endswith("-v2") for name in PAPER), 18)
+        self.assertEqual(len(PAPER), 33 + 18)
+        names = {str(path.relative_to(CONFIGS).with_suffix("")) for path in all_configs()}
+        self.assertEqual(names, set(PAPER) | SMALL)
+
     def test_decompositions_are_those_of_table_9(self):
-        for name, (subtasks, trajectories) in TABLE_9.items():
+        for name, (subtasks, trajectories) in PAPER.items():
             with self.subTest(name):
                 config = load(CONFIGS / f"{name}.yaml")
                 self.assertEqual(config["decomposition"], {
                     "rule": "rank", "num_subtasks": subtasks,
                     "trajectories_per_subtask": trajectories})
 
-    def test_networks_and_search_are_those_of_the_paper(self):
-        for name in TABLE_9:
+    def test_everything_else_is_the_same_for_all(self):
+        train = {"steps": 200000, "batch_size": 1024, "learning_rate": 0.001, "target_rate": 0.005,
+                 "conservative_threshold": 2.0}
+        for name in PAPER:
             with self.subTest(name):
                 config = load(CONFIGS / f"{name}.yaml")
+                self.assertEqual(config["seed"], 0)
                 self.assertEqual(config["model"], {"embedding_dim": 5, "hidden_width": 512})
-                self.assertEqual(config["train"]["batch_size"], 1024)
-                self.assertEqual(config["train"]["learning_rate"], 0.001)
-                self.assertEqual(config["train"]["conservative_threshold"], 2.0)
-                self.assertEqual(config["search"]["ascent_steps"], 100)
-                self.assertEqual(config["checkpoint"]["keep"], 6)
+                shift = {"reward_shift": -1} if name.startswith("antmaze/") else {}
+                self.assertEqual(config["train"], train | shift)
+                self.assertEqual(config["checkpoint"], {"every": 10000, "keep": 6})
+                self.assertEqual(config["search"], {"ascent_steps": 100, "ascent_step_size": 0.01})
+                self.assertEqual(config["eval"],
+                                 {"every": 50000, "episodes": 10, "rules": ["best", "best-ada"]})
 
-    def test_a_file_is_called_after_its_data_set(self):
-        for name in TABLE_9:
+    def test_data_set_and_task_follow_from_the_file_s_name(self):
+        for name in PAPER:
             with self.subTest(name):
-                dataset = load(CONFIGS / f"{name}.yaml")["dataset"]
-                self.assertIn(dataset, (Path(name).name, Path(name).name + "-v0"))
+                config = load(CONFIGS / f"{name}.yaml")
+                suite, dataset = name.split("/")
+                self.assertEqual(config["dataset"], dataset)
+                # D4RL's task is the id without version, and without data kind where that is no goal
+                task = dataset.rsplit("-", 1)[0]
+                if suite in ("gym", "adroit"):
+                    task = task.split("-", 1)[0]
+                self.assertEqual(config["task"], task)
 
-    def test_every_config_but_the_two_small_ones_is_in_the_table(self):
-        names = {str(path.relative_to(CONFIGS).with_suffix("")) for path in all_configs()}
-        self.assertEqual(names, set(TABLE_9) | {"quickstart", "gym/hopper-small"})
+    def test_heads_say_where_the_numbers_come_from(self):
+        for name in PAPER:
+            lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
+            with self.subTest(name):
+                self.assertEqual(lines[0], f"# DROP on {Path(name).name}.")
+                column = "*-v2" if name.endswith("-v2") else "*-v0"
+                self.assertIn(f'Table 9 (columns "{column}")', lines[1])
+                self.assertEqual("footnote 8" in lines[3], name.startswith("maze2d/"))
 
     def test_keys_are_known_and_in_order(self):
         for path in all_configs():

@@ -1,4 +1,4 @@
-"""scripts/plot.py on made-up runs: whole, with pieces missing, and no runs at all."""
+"""scripts/plot.py on made-up runs and traces: whole, with pieces missing, and what is neither."""
 
 import contextlib
 import importlib.util
@@ -12,6 +12,9 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+
+import h5py
+import numpy as np
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "plot.py"
 specification = importlib.util.spec_from_file_location("plot", SCRIPT)
@@ -64,6 +67,35 @@ def write_evaluation(path, rule, step, returns, reference=REFERENCE):
         "task": "hopper", "dataset": "hopper-toy", "checkpoint": "x", "step": step, "rule": rule,
         "seed": 0, "reference": reference,
         "episodes": [{"return": r, "length": 1000, "terminated": False} for r in returns]}))
+
+
+def write_trace(path, subtasks=20, dimension=5, steps=30, rules=RULES, episodes=1, maze=False):
+    """A trace as drop_eval --trace leaves it."""
+    rng = np.random.default_rng(0)
+    embeddings = np.tanh(rng.normal(size=(subtasks, dimension)))
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"task": "maze2d-umaze" if maze else "hopper", "dataset": "toy-v1",
+                           "checkpoint": "x", "step": "6000", "seed": "0", "format_version": "1",
+                           "commit": "x"})
+        file["embeddings"] = embeddings
+        file["subtask_return_mean"] = rng.permutation(subtasks).astype(float)
+        if maze:
+            file["maze_walls"] = [[0.0, y, 0.5, 0.5] for y in range(4)]
+            file["goal"] = [2.0, 2.0]
+        for rule in rules:
+            for episode in range(episodes):
+                chosen = rng.integers(subtasks, size=steps)
+                visited = embeddings[chosen] + (0.1 if rule.startswith("grad") else 0.0)
+                group = file.create_group(f"{rule}/episode_{episode:03d}")
+                group["states"] = rng.normal(size=(steps + 1, 4))
+                group["qpos"] = rng.normal(size=(steps + 1, 2)) + 1.5
+                group["qvel"] = rng.normal(size=(steps + 1, 2))
+                group["actions"] = rng.normal(size=(steps, 2))
+                group["rewards"] = np.full(steps, 2.0 + episode)
+                group["embeddings"] = visited
+                group["subtasks"] = chosen
+                group["scores"] = rng.normal(size=steps)
+    return path
 
 
 def png_size(path):
@@ -193,6 +225,168 @@ class PlotTest(unittest.TestCase):
                 self.assertEqual((status, output), (3, ""))
                 self.assertEqual(errors.count("plot.py: error:"), 1)
                 self.assertIn(text, errors)
+
+    def test_a_trace_is_drawn_beside_itself(self):
+        trace = write_trace(self.root / "trace.h5")
+        status, output, errors = self.plot("--trace", trace)
+        self.assertEqual((status, output, errors), (0, str(self.root / "trace.png"), ""))
+        self.assertGreater(min(png_size(self.root / "trace.png")), 500)
+        self.assertEqual(sorted(p.name for p in self.root.iterdir()), ["trace.h5", "trace.png"])
+
+    def test_a_trace_shows_every_rule_the_chosen_episode_and_the_maze(self):
+        trace = write_trace(self.root / "trace.h5", episodes=2, maze=True)
+        with h5py.File(trace, "a") as file:
+            group = file["best/episode_001"]
+            group["embeddings"][...] = group["embeddings"][0]
+            del file["grad-ada/episode_001"]
+        status, _, errors = self.plot("--trace", trace, "--episode", 1, "--out", self.root / "a.svg")
+        self.assertEqual(status, 0)
+        self.assertIn("grad-ada has 1 episodes, none is 1; left out", errors)
+        picture = (self.root / "a.svg").read_text()
+        for text in ("best", "grad", "best-ada", "return 90 in 30 steps", "kept throughout", "start",
+                     "end", "ascent", "goal", "x", "y", "score f(s, a, z)", "return so far",
+                     "sub-task by return, 0 = best",
+                     "toy-v1  ·  step 6,000  ·  seed 0  ·  episode 1"):
+            self.assertIn(f"<!-- {text} -->", picture)
+        self.assertNotIn("<!-- grad-ada -->", picture)
+
+    def test_small_traces_are_drawn(self):
+        for sizes in ({"subtasks": 1}, {"subtasks": 2}, {"dimension": 1}, {"steps": 1, "maze": True},
+                      {"subtasks": 1, "dimension": 1, "steps": 1}):
+            with self.subTest(sizes):
+                trace = write_trace(self.root / "trace.h5", rules=["grad-ada"], **sizes)
+                with h5py.File(trace, "a") as file:
+                    del file["subtask_return_mean"], file.attrs["seed"]
+                status, _, errors = self.plot("--trace", trace, "--out", self.root / "a.svg")
+                self.assertEqual((status, errors), (0, ""))
+                picture = (self.root / "a.svg").read_text()
+                self.assertIn("<!-- sub-task -->", picture)
+                self.assertEqual("<!-- goal -->" in picture, "maze" in sizes)
+
+    def test_components_are_those_of_the_largest_variance(self):
+        rng = np.random.default_rng(1)
+        points = rng.normal(size=(200, 4)) * [0.1, 3.0, 0.2, 1.0] + 5.0
+        mean, directions, shares = plot.principal_components(points)
+        np.testing.assert_allclose(mean, points.mean(axis=0))
+        # the covariance in the new axes is diagonal, and its shares are those of numpy's own
+        sizes = np.linalg.svd(points - mean, compute_uv=False) ** 2
+        np.testing.assert_allclose(shares, sizes[:2] / sizes.sum())
+        np.testing.assert_allclose(directions @ directions.T, np.eye(2), atol=1e-12)
+        projected = (points - mean) @ directions.T
+        np.testing.assert_allclose((projected**2).sum(axis=0), sizes[:2])
+        self.assertGreater(directions[0, 1], 0.9)
+        self.assertGreater(directions[1, 3], 0.9)
+        # one point and one dimension have no variance to share
+        np.testing.assert_array_equal(plot.principal_components(np.ones((1, 3)))[2], [0, 0])
+        mean, directions, shares = plot.principal_components(np.array([[0.0], [2.0]]))
+        np.testing.assert_allclose(directions, [[1.0], [0.0]])
+        np.testing.assert_allclose(shares, [1.0, 0.0])
+
+    def test_an_episode_s_own_goal_comes_before_the_maze_s(self):
+        trace = write_trace(self.root / "trace.h5", maze=True)
+        with h5py.File(trace, "a") as file:
+            file["grad/episode_000/task_state"] = [3.0, 4.0]
+        episodes = plot.Trace(trace, 0).episodes
+        self.assertEqual(episodes["best"]["goal"].tolist(), [2.0, 2.0])
+        self.assertEqual(episodes["grad"]["goal"].tolist(), [3.0, 4.0])
+
+    def test_titles_name_the_data_set_not_its_path(self):
+        trace = write_trace(self.root / "trace.h5")
+        for dataset, title in (("data/my.set.hdf5", "my.set"), ("hopper-medium-v2", "hopper-medium-v2"),
+                               ("", "hopper")):
+            with h5py.File(trace, "a") as file:
+                file.attrs["dataset"] = np.bytes_(dataset)
+                file.attrs["step"] = 6000
+            self.assertEqual(plot.Trace(trace, 0).title,
+                             f"{title}  ·  step 6,000  ·  seed 0  ·  episode 0")
+
+    def test_sub_tasks_are_ranked_by_their_returns(self):
+        trace = write_trace(self.root / "trace.h5", subtasks=3)
+        with h5py.File(trace, "a") as file:
+            file["subtask_return_mean"][...] = [5.0, 9.0, 7.0]
+        self.assertEqual(plot.Trace(trace, 0).ranks.tolist(), [2, 0, 1])
+
+    def test_what_is_no_trace_gives_3_and_one_line(self):
+        def changed(name, change):
+            def make(path):
+                write_trace(path, maze=True)
+                with h5py.File(path, "a") as file:
+                    if change is None:
+                        del file[name]
+                    elif callable(change):
+                        values = file[name][()]
+                        del file[name]
+                        file[name] = change(values)
+                    else:
+                        file.attrs[name] = change
+            return make
+
+        def poison(value):
+            def change(values):
+                values = values.astype(float)
+                values.flat[3] = value
+                return values
+            return change
+
+        def cut(path):
+            write_trace(path)
+            path.write_bytes(path.read_bytes()[:-100])
+
+        def other(path):
+            with h5py.File(path, "w") as file:
+                file["observations"] = [1.0]
+
+        cases = {
+            "gone": (lambda path: None, "no such file"),
+            "folder": (Path.mkdir, "no such file"),
+            "empty": (Path.touch, "can be read"),
+            "text": (lambda path: path.write_text("step,name\n"), "can be read"),
+            "cut": (cut, "can be read"),
+            "other": (other, "format_version is missing"),
+            "newer": (changed("format_version", "2"), "format_version is 2, a trace has 1"),
+            "bare": (changed("embeddings", None), "has no data set embeddings"),
+            "nan": (changed("embeddings", poison(np.nan)), "embeddings[0, 3] is nan"),
+            "inf": (changed("grad/episode_000/scores", poison(-np.inf)), "scores[3] is -inf"),
+            "unranked": (changed("subtask_return_mean", poison(np.nan)), "mean[3] is nan"),
+            "lost": (changed("best/episode_000/qpos", poison(np.nan)), "qpos[1, 1] is nan"),
+            "flat": (changed("embeddings", lambda v: v[:, 0]), "float64 [20], a trace has numbers"),
+            "none": (changed("embeddings", lambda v: v[:0]), "[0, 5], a trace has numbers [any, any]"),
+            "words": (changed("best/episode_000/rewards", lambda v: [b"x"] * 30), "has numbers [30]"),
+            "short": (changed("best/episode_000/rewards", lambda v: v[1:]), "has numbers [30]"),
+            "narrow": (changed("best/episode_000/embeddings", lambda v: v[:, 1:]),
+                       "numbers [any, 5]"),
+            "still": (changed("best/episode_000/embeddings", lambda v: v[:0]), "numbers [any, 5]"),
+            "beyond": (changed("best/episode_000/subtasks", lambda v: v + 20), "allowed are 0 to 19"),
+            "line": (changed("best/episode_000/qpos", lambda v: v[:, :1]), "2 are needed"),
+        }
+        for name, (make, text) in cases.items():
+            with self.subTest(name):
+                path = self.root / f"{name}.h5"
+                make(path)
+                status, output, errors = self.plot("--trace", path)
+                self.assertEqual((status, output), (3, ""))
+                self.assertRegex(errors, r"^plot.py: error: [^\n]*" + name + r"\.h5: [^\n]*\n$")
+                self.assertIn(text, errors)
+                self.assertFalse((self.root / f"{name}.png").exists())
+
+    def test_an_episode_that_no_rule_has_gives_3(self):
+        trace = write_trace(self.root / "trace.h5", rules=["best"])
+        status, _, errors = self.plot("--trace", trace, "--episode", 1)
+        self.assertEqual(status, 3)
+        self.assertIn("has an episode 1", errors)
+        trace = write_trace(self.root / "trace.h5", rules=[])
+        self.assertEqual(self.plot("--trace", trace)[0], 3)
+
+    def test_wrong_usage_of_traces_gives_2_and_an_unwritable_picture_1(self):
+        trace = write_trace(self.root / "trace.png")
+        for arguments in (("--trace",), ("--trace", trace, self.root), ("--trace", trace),
+                          ("--trace", trace, "--episode", -1), ("--trace", trace, "--episode", "x")):
+            with self.subTest(arguments):
+                self.assertEqual(self.plot(*arguments)[0], 2)
+        self.assertTrue(h5py.is_hdf5(trace))
+        status, _, errors = self.plot("--trace", trace, "--out", self.root / "no" / "a.png")
+        self.assertEqual(status, 1)
+        self.assertIn("cannot be written", errors)
 
     def test_as_a_program_it_ends_with_the_documented_status(self):
         done = subprocess.run([sys.executable, SCRIPT, self.root / "gone"], capture_output=True,

@@ -207,12 +207,15 @@ class ShellTest(unittest.TestCase):
                 ("drop_train", 'mkdir -p runs/quickstart/checkpoints\n'
                                'checkpoint=runs/quickstart/checkpoints/step_000006000.safetensors\n'
                                '[ -f "$checkpoint" ] || touch "$checkpoint"\n'),
-                ("drop_eval", 'echo "rule  mean"\necho "{}" >runs/quickstart/evaluations.json\n')):
+                ("drop_eval", 'echo "rule  mean"\nwhile [ $# -gt 0 ]; do\ncase "$1" in '
+                              '--json | --trace | --video) echo "{}" >"$2" ;; esac\nshift\ndone\n')):
             (programs / name).write_text(say + body)
             (programs / name).chmod(0o755)
         # the plot's stand-in
-        python = PYTHON.replace("case", 'case "$1" in *plot.py) echo plot >>"$CALLS"; '
-                                        'echo picture >"$2/plot.png" ;; esac\ncase', 1)
+        python = PYTHON.replace(
+            "case", 'case "$1 $2" in\n'
+                    '*"plot.py --trace") echo trace >>"$CALLS"; echo picture >"${3%.h5}.png" ;;\n'
+                    '*plot.py*) echo plot >>"$CALLS"; echo picture >"$2/plot.png" ;;\nesac\ncase', 1)
         self.tool("python3", python)
         shutil.copy(self.bin / "python3", self.root / ".venv" / "bin" / "python3")
         return environment
@@ -224,9 +227,11 @@ class ShellTest(unittest.TestCase):
         environment = self.with_programs()
         status, output, errors = self.call("quickstart.sh", **environment)
         self.assertEqual(status, 0, errors)
-        self.assertEqual(self.quickstart_calls(), ["drop_data", "drop_train", "drop_eval", "plot"])
+        self.assertEqual(self.quickstart_calls(), ["drop_data", "drop_train", "drop_eval", "plot",
+                                                   "trace", "drop_eval"])
         self.assertIn("rule  mean", output)
-        self.assertIn("plot: " + str(self.root / "runs/quickstart/plot.png"), output)
+        for name in ("plot.png", "trace.png", "episode.mp4"):
+            self.assertIn(str(self.root / "runs/quickstart" / name), output)
         # again: only the trainer is asked, and it answers that the run is finished
         status, output, errors = self.call("quickstart.sh", **environment)
         self.assertEqual(status, 0, errors)
@@ -257,7 +262,7 @@ class ShellTest(unittest.TestCase):
     # ---- all ----
 
     def test_help_and_unknown_options(self):
-        for script in ("setup.sh", "test.sh", "quickstart.sh"):
+        for script in ("setup.sh", "test.sh", "quickstart.sh", "fetch_adroit.sh"):
             with self.subTest(script):
                 status, output, _ = self.call(script, "--help")
                 self.assertEqual(status, 0)

@@ -15,6 +15,14 @@ namespace drop {
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+/// Where a written file goes: a symbolic link stands for what it points to. Throws RunError for a
+/// folder, a device, a pipe: only files are replaced.
+std::filesystem::path output_path(const std::filesystem::path& path);
+
+/// Throws RunError when `write_file_atomically` could not write this file: to be asked before long
+/// work whose result goes there.
+void require_writable(const std::filesystem::path& path);
+
 /// The whole content of a file; throws DataError when it is missing or cannot be read.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
 std::string read_text_file(const std::filesystem::path& path);

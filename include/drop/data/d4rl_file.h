@@ -62,6 +62,9 @@ struct NonFiniteRows {
 /// Looks for NaN and infinity; keeps the first `keep` rows.
 NonFiniteRows find_non_finite_rows(const TrajectoryDataset& dataset, size_t keep = 10);
 
+/// What a float32 array of a file holds of a value.
+double as_float32(double value);
+
 /// Writes D4RL's layout: gzip, chunked; observations, actions, rewards float32; terminals,
 /// timeouts bool (HDF5 enum as h5py writes it). Rows are packed as they come and kept in memory,
 /// packed, until `close` writes the file in one step (temporary file + rename): nothing appears

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "drop/data/trajectory_dataset.h"
 
@@ -30,6 +32,19 @@ Family family_of(const std::string& task_or_id);
 
 /// D4RL's file name of an id, e.g. "hopper_medium-v2.hdf5"; empty when unknown.
 std::string file_name_of_dataset_id(const std::string& id);
+
+/// Where D4RL offers an id's file, below its base URL, e.g. "gym_mujoco_v2/hopper_medium-v2.hdf5"
+/// (D4RL facts, section 5.4); empty when unknown.
+std::string url_path_of_dataset_id(const std::string& id);
+
+/// Every known id.
+std::vector<std::string> known_dataset_ids();
+
+/// " (did you mean 'hopper-medium-v2'?)", or empty when no known id is near.
+std::string nearest_dataset_id_hint(const std::string& id);
+
+/// Where D4RL keeps its files: `$D4RL_DATASET_DIR`, or ~/.d4rl/datasets.
+std::filesystem::path dataset_folder();
 
 /// D4RL's id of a file name (reverse of the above; for AntMaze and Adroit several ids share none).
 std::string dataset_id_of_file_name(const std::string& file_name);

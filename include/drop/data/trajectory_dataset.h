@@ -62,7 +62,8 @@ enum class SplitRule {
   kTerminalsOrTimeouts,   ///< locomotion, Maze2D, other: a row with both flags ends by its terminal
   kTimeouts,              ///< AntMaze v1, v2: terminals inside a trajectory only mask the bootstrap
   kPositionJumps,         ///< AntMaze v0: where (x, y) moves by more than 1 m between rows
-  kTerminalsElseTimeouts  ///< Adroit: terminals, unless these are all false
+  kTerminalsElseTimeouts  ///< Adroit: terminals; timeouts when all terminals are false or share
+                          ///< their row with a timeout (files of `drop_data generate`)
 };
 
 SplitRule split_rule(Family family, const std::string& dataset_id);

@@ -13,6 +13,8 @@
 
 namespace drop {
 
+class EvaluationObserver;
+
 struct EpisodeResult {
   double episode_return = 0.0;  ///< raw, undiscounted
   int64_t length = 0;
@@ -50,6 +52,8 @@ struct EvaluationOptions {
   int64_t episodes = 10;
   int64_t seed = 0;
   EnvironmentOptions environment;
+  int64_t env_threads = 0;  ///< threads of the environments, 0 = all cores; changes no result
+  std::vector<EvaluationObserver*> observers;  ///< look on, in this order; change no result
   /// Called now and then with the steps that all episodes have made; may be empty.
   std::function<void(int64_t episode_step, int64_t episodes_running)> on_step;
 };
@@ -59,7 +63,9 @@ void require_fitting_task(const TaskInfo& task, int64_t state_dim, int64_t actio
 
 /// Runs all episodes in lockstep: one environment each, one search for all their states at once.
 /// Episode i starts from the stream (seed, "env", i), whatever the rule, so rules are compared on
-/// the same start states. Throws Interrupted on SIGINT/SIGTERM, UsageError for an unknown task.
+/// the same start states. The network sees the episodes that still run as one batch, and its last
+/// bits may depend on that batch's size, so that another number of episodes is another evaluation.
+/// Throws Interrupted on SIGINT/SIGTERM, UsageError for an unknown task.
 EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& options);
 
 /// One result as the JSON object of eval/*.json.

@@ -14,6 +14,7 @@ struct EvaluationStep {
   std::span<const int64_t> episodes;    ///< [n] the episodes that were running
   std::span<const double> states;       ///< [n, state_dim] raw, before the step
   std::span<const double> actions;      ///< [n, action_dim]
+  std::span<const double> next_states;  ///< [n, state_dim] raw, after the step
   std::span<const StepResult> results;  ///< [n]
   const Inference& inference;  ///< embeddings that acted [n, d], where their search began [n], and
                                ///< their scores at these states [n], in scaled units

@@ -22,14 +22,20 @@ class Policy {
   /// @param config   ascent settings; with `sample` actions are drawn, otherwise the mean acts
   Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule);
 
-  /// Begins `episodes` new episodes; their sampled actions come from streams of `seed`.
-  void begin(int64_t episodes, uint64_t seed);
+  /// Begins `episodes` new episodes; episode i samples its actions from the stream (seed, "eval",
+  /// first + i).
+  void begin(int64_t episodes, uint64_t seed, uint64_t first = 0);
 
   /// Actions in [-1, 1] for the states of some of the episodes.
   /// @param episodes  [n] indices of the episodes that are still running
   /// @param states    [n, state_dim] raw states, row-major
   /// @return          [n, action_dim] row-major
   std::vector<double> act(std::span<const int64_t> episodes, std::span<const double> states);
+
+  /// What acted in the latest `act`: embeddings [n, d], the sub-tasks [n] that their search started
+  /// from, and their scores [n] at these states (a forward pass more where they were not searched
+  /// here).
+  Inference latest() const;
 
   /// The rule's answer at raw states [E, state_dim], no episode involved.
   Inference infer(const at::Tensor& raw_states);
@@ -41,9 +47,11 @@ class Policy {
   bool sample_;
   EmbeddingSearch search_;
   std::unique_ptr<InferenceRule> rule_;
-  at::Tensor embeddings_;            // [episodes, d], of rules that keep theirs for the episode
+  Inference kept_;                   // [episodes], of rules that keep theirs for the episode
   std::vector<bool> begun_;          // episode has its embedding
   std::vector<RandomStream> noise_;  // one for each episode
+  at::Tensor states_;                // of the latest act, raw [n, state_dim]
+  Inference latest_;                 // of the latest act, without scores where it was kept
 };
 
 }  // namespace drop

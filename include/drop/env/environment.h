@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -17,8 +18,15 @@ namespace drop {
 /// A part of a task's state that lies outside qpos and qvel: AntMaze's goal, the place of Adroit's
 /// door.
 struct TaskVariable {
-  std::string key;   ///< the array that holds it in D4RL's files: "infos/goal"
-  int64_t size = 0;  ///< numbers
+  std::string key;     ///< the array that holds it in D4RL's files: "infos/goal"
+  int64_t size = 0;    ///< numbers
+  bool moves = false;  ///< that array follows a moving thing: an episode's first row is the value
+};
+
+/// What a drawing of a maze from above needs, in the coordinates of qpos.
+struct FloorPlan {
+  std::vector<std::array<double, 4>> walls;  ///< boxes: centre x, y, half sizes along x, y
+  std::array<double, 2> goal = {0.0, 0.0};
 };
 
 /// Fixed facts of a task.
@@ -62,6 +70,10 @@ class Environment {
   virtual void set_state(std::span<const double> qpos, std::span<const double> qvel,
                          std::span<double> observation) = 0;
 
+  /// Goes on behind the end of an episode, as recorded data may: the physics stay as they are and
+  /// the clock begins anew. Only after a step; the default loses the solver's warm start.
+  virtual void resume();
+
   /// The values of all of the task's variables, one after the other. `reset` draws them anew,
   /// `set_state` keeps them, `set_task_state` sets them for the episode that the next `set_state`
   /// begins. RunError for a span of another size.
@@ -72,6 +84,9 @@ class Environment {
   /// them; empty when it does not.
   virtual std::optional<std::vector<double>> task_state_from(std::span<const double> qpos,
                                                              std::span<const double> observation);
+
+  /// Of tasks in a maze, with the goal of the present episode; empty for all others.
+  virtual std::optional<FloorPlan> floor_plan() const { return std::nullopt; }
 };
 
 /// What distinguishes two environments of one task.

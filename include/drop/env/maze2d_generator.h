@@ -11,7 +11,7 @@ struct Maze2dGeneratorOptions {
   std::string task = "maze2d-umaze";  ///< also decides sparse or dense rewards
   int64_t rows = 1000000;
   uint64_t seed = 0;
-  bool action_noise = false;  ///< add N(0, 0.5^2) to actions, then clip
+  double action_noise = 0.0;  ///< add N(0, x^2) to actions, then clip; D4RL's script: 0.5
   bool quiet = false;         ///< no progress
 };
 

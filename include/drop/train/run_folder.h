@@ -64,4 +64,10 @@ std::vector<int64_t> checkpoint_steps(const std::filesystem::path& run);
 /// `RUN/checkpoints/step_000001000.safetensors`
 std::filesystem::path checkpoint_path(const std::filesystem::path& run, int64_t step);
 
+/// What a user's path stands for: a checkpoint for itself, a run's folder for its newest `last`
+/// checkpoints, oldest first; the untrained one of step 0 counts only where there is no other.
+/// Throws DataError when there is none; warns when there are fewer than `last`.
+std::vector<std::filesystem::path> checkpoints_at(const std::filesystem::path& path,
+                                                  int64_t last = 1);
+
 }  // namespace drop
