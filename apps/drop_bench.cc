@@ -126,7 +126,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 100000));
   env->add_option("--seconds", options.env.repetition_s, "Seconds of a repetition, about")
       ->capture_default_str()
-      ->check(CLI::Range(0.001, 3600.0));
+      ->check(CLI::Range(0.001, 60.0));
   env->add_option("--physics", options.physics, "d4rl or modern")->capture_default_str();
   env->add_option("--json", options.json,
                   "Write one JSON object a line to a file, or to standard output with -");

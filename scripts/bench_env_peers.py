@@ -33,8 +33,8 @@ def pins():
     """The pinned peers, as pip wants them."""
     lines = (ROOT / "third_party/versions.env").read_text().splitlines()
     versions = dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")
-    return " ".join(f"{name}=={versions[key]}" for name, key in
-                    [("mujoco", "MUJOCO_VERSION"), ("gymnasium", "GYMNASIUM_VERSION"),
+    return " ".join(f"'{name}=={versions[key]}'" for name, key in
+                    [("mujoco", "MUJOCO_VERSION"), ("gymnasium[mujoco]", "GYMNASIUM_VERSION"),
                      ("envpool", "ENVPOOL_VERSION")])
 
 
@@ -84,6 +84,7 @@ def gymnasium_steps_per_s(task, threads, seconds):
     import gymnasium
     import numpy as np
 
+    gymnasium.logger.min_level = gymnasium.logger.ERROR  # v4 is called outdated
     rng = np.random.default_rng(0)
     if threads == 1:
         environment = gymnasium.make(PEER_IDS[task])

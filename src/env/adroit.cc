@@ -18,10 +18,6 @@ namespace {
 constexpr double kTimestep = 0.002;
 constexpr int kFrameSkip = 5;
 
-struct DataDeleter {
-  void operator()(mjData* data) const { mj_deleteData(data); }
-};
-
 int find(const mjModel& model, mjtObj type, const std::string& name) {
   const int id = mj_name2id(&model, type, name.c_str());
   if (id >= 0) return id;
@@ -159,7 +155,7 @@ int AdroitEnvironment::id_of(mjtObj type, const char* name) const {
 std::array<double, 3> AdroitEnvironment::site_position_at(int site,
                                                           std::span<const double> qpos) const {
   // apart from the running episode
-  const std::unique_ptr<mjData, DataDeleter> pose(mj_makeData(&model()));
+  const std::unique_ptr<mjData, MujocoDeleter> pose(mj_makeData(&model()));
   if (!pose) throw RunError(info().name + ": MuJoCo could not allocate a pose: out of memory");
   std::copy(qpos.begin(), qpos.end(), pose->qpos);
   mj_kinematics(&model(), pose.get());

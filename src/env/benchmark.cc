@@ -23,6 +23,7 @@ struct Start {
   int64_t step = 0;
   std::vector<double> qpos;
   std::vector<double> qvel;
+  std::vector<double> task_state;
 };
 
 double seconds_of(const auto& body) {
@@ -70,11 +71,13 @@ void run_drop(VectorEnvironment& environments, int64_t steps, std::span<const do
 }
 
 // one environment's trajectories in bare calls
-void run_bare(const mjModel& model, mjData& data, int64_t physics_steps, int64_t steps,
-              const std::vector<Start>& starts, std::span<const double> controls, size_t row) {
+void run_bare(Environment& environment, const mjModel& model, mjData& data, int64_t physics_steps,
+              int64_t steps, const std::vector<Start>& starts, std::span<const double> controls,
+              size_t row) {
   size_t next = 0;
   for (int64_t step = 0; step < steps; ++step) {
     if (next < starts.size() && starts[next].step == step) {
+      environment.set_task_state(starts[next].task_state);  // Adroit's are part of the model
       mj_resetData(&model, &data);
       std::copy(starts[next].qpos.begin(), starts[next].qpos.end(), data.qpos);
       std::copy(starts[next].qvel.begin(), starts[next].qvel.end(), data.qvel);
@@ -120,7 +123,7 @@ EnvBenchmark benchmark_environment(const EnvBenchmarkOptions& options) {
   std::vector<std::vector<Start>> starts(static_cast<size_t>(count));
   run_drop(environments, steps, actions, [&](int64_t i, int64_t step) {
     starts[static_cast<size_t>(i)].push_back(
-        {step, environments[i].qpos(), environments[i].qvel()});
+        {step, environments[i].qpos(), environments[i].qvel(), environments[i].task_state()});
   });
   const mjModel& first = model_of(environments, 0);
   std::vector<double> controls = actions;
@@ -128,14 +131,16 @@ EnvBenchmark benchmark_environment(const EnvBenchmarkOptions& options) {
     const mjtNum* range = first.actuator_ctrlrange + 2 * (k % static_cast<size_t>(first.nu));
     controls[k] = (range[0] + range[1]) / 2 + controls[k] * (range[1] - range[0]) / 2;
   }
-  std::vector<std::unique_ptr<mjData, void (*)(mjData*)>> data;
-  for (int64_t i = 0; i < count; ++i)
-    data.emplace_back(mj_makeData(&model_of(environments, i)), mj_deleteData);
+  std::vector<std::unique_ptr<mjData, MujocoDeleter>> data;
+  for (int64_t i = 0; i < count; ++i) {
+    data.emplace_back(mj_makeData(&model_of(environments, i)));
+    if (!data.back()) throw RunError(info.name + ": no memory for the bare simulations");
+  }
   const auto run_share = [&](int64_t thread) {
     for (int64_t i = thread * count / result.threads; i < (thread + 1) * count / result.threads;
          ++i) {
-      run_bare(model_of(environments, i), *data[static_cast<size_t>(i)], result.physics_steps,
-               steps, starts[static_cast<size_t>(i)],
+      run_bare(environments[i], model_of(environments, i), *data[static_cast<size_t>(i)],
+               result.physics_steps, steps, starts[static_cast<size_t>(i)],
                std::span(controls).subspan(static_cast<size_t>(i * info.action_dim)), row);
     }
   };

@@ -7,7 +7,7 @@
 namespace drop {
 
 /// Version of a D4RL id that belongs to `task`: ("maze2d-umaze", "maze2d-umaze-v0") -> "v0"; empty
-/// when the id is another task's or ends in no version.
+/// when the id does not begin with the task's name or ends in no version.
 inline std::string dataset_version(std::string_view task, std::string_view dataset_id) {
   if (!dataset_id.starts_with(task)) return "";
   const size_t dash = dataset_id.rfind('-');

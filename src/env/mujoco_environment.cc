@@ -55,8 +55,8 @@ void MujocoEnvironment::set_state(std::span<const double> qpos, std::span<const 
 void MujocoEnvironment::begin_episode(std::span<const double> qpos, std::span<const double> qvel,
                                       std::span<double> observation) {
   over_ = true;  // stays so if MuJoCo refuses the state
-  simulation_.set_state(qpos, qvel);
   steps_ = 0;
+  simulation_.set_state(qpos, qvel);
   over_ = false;
   write_observation(observation);
 }
@@ -71,12 +71,13 @@ StepResult MujocoEnvironment::step(std::span<const double> action, std::span<dou
                    "terminated or truncated step");
   }
 
-  // an error inside leaves the episode over
+  // an error inside leaves the episode over, with nothing to resume
   over_ = true;
+  const int64_t taken = std::exchange(steps_, 0);
   std::transform(action.begin(), action.end(), action_.begin(),
                  [](double a) { return std::clamp(a, -1.0, 1.0); });
   StepResult result = advance(action_);
-  ++steps_;
+  steps_ = taken + 1;
   result.truncated = steps_ >= info_.max_episode_steps;
   over_ = result.terminated || result.truncated;
   write_observation(observation);

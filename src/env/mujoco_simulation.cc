@@ -37,12 +37,8 @@ void install_handlers() {
   static_cast<void>(installed);
 }
 
-struct SpecDeleter {
-  void operator()(mjSpec* spec) const { mj_deleteSpec(spec); }
-};
-
 MujocoModel compile_spec(mjSpec* parsed, const char* message, const std::string& name) {
-  const std::unique_ptr<mjSpec, SpecDeleter> spec(parsed);
+  const std::unique_ptr<mjSpec, MujocoDeleter> spec(parsed);
   if (!spec) throw RunError(name + ": MuJoCo cannot read this model: " + one_line(message));
   MujocoModel model(mj_compile(spec.get(), nullptr),
                     [](const mjModel* m) { mj_deleteModel(const_cast<mjModel*>(m)); });

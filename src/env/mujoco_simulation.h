@@ -8,6 +8,13 @@
 
 namespace drop {
 
+/// Frees what MuJoCo allocated.
+struct MujocoDeleter {
+  void operator()(mjData* data) const { mj_deleteData(data); }
+  void operator()(mjModel* model) const { mj_deleteModel(model); }
+  void operator()(mjSpec* spec) const { mj_deleteSpec(spec); }
+};
+
 /// A compiled model. It never changes, so environments of one task may share it.
 using MujocoModel = std::shared_ptr<const mjModel>;
 
@@ -47,11 +54,8 @@ class MujocoSimulation {
  private:
   void require_no_warning() const;
 
-  struct DataDeleter {
-    void operator()(mjData* data) const { mj_deleteData(data); }
-  };
   MujocoModel model_;
-  std::unique_ptr<mjData, DataDeleter> data_;
+  std::unique_ptr<mjData, MujocoDeleter> data_;
 };
 
 }  // namespace drop

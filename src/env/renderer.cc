@@ -58,13 +58,6 @@ const MujocoEnvironment& as_mujoco(const Environment& environment) {
   return *found;
 }
 
-struct ModelDeleter {
-  void operator()(mjModel* model) const { mj_deleteModel(model); }
-};
-struct DataDeleter {
-  void operator()(mjData* data) const { mj_deleteData(data); }
-};
-
 bool is_floor(const mjModel& model, int geom) {
   return model.geom_type[geom] == mjGEOM_PLANE && model.geom_bodyid[geom] == 0;
 }
@@ -119,8 +112,8 @@ struct Renderer::Impl {
   Scenery scenery;
   mjrRect viewport;
   std::unique_ptr<GlContext> context;
-  std::unique_ptr<mjModel, ModelDeleter> look;  // the task's model with colours and light
-  std::unique_ptr<mjData, DataDeleter> pose;
+  std::unique_ptr<mjModel, MujocoDeleter> look;  // the task's model with colours and light
+  std::unique_ptr<mjData, MujocoDeleter> pose;
   View view;
   mjvScene scene;
   mjrContext drawing;
@@ -128,6 +121,7 @@ struct Renderer::Impl {
 
   Impl(const MujocoEnvironment& environment, int width, int height);
   ~Impl();
+  void release();
   void dress();
   void paint(int geom, const Colour& colour);
   void aim(const MujocoEnvironment& environment);
@@ -153,22 +147,33 @@ Renderer::Impl::Impl(const MujocoEnvironment& environment, int width, int height
   }
   dress();
 
+  upside_down.resize(static_cast<size_t>(width) * static_cast<size_t>(height) * 3);
   mjv_defaultScene(&scene);
   mjr_defaultContext(&drawing);
-  upside_down.resize(static_cast<size_t>(width) * static_cast<size_t>(height) * 3);
-  context->make_current();
-  constexpr int kScenery = 1000;  // more than `add_scenery` ever adds
-  mjv_makeScene(look.get(), &scene, look->ngeom + look->nsite + kScenery);
-  mjr_makeContext(look.get(), &drawing, mjFONTSCALE_100);
-  mjr_setBuffer(mjFB_OFFSCREEN, &drawing);
+  try {
+    context->make_current();
+    constexpr int kScenery = 1000;  // more than `add_scenery` ever adds
+    mjv_makeScene(look.get(), &scene, look->ngeom + look->nsite + kScenery);
+    mjr_makeContext(look.get(), &drawing, mjFONTSCALE_100);
+    mjr_setBuffer(mjFB_OFFSCREEN, &drawing);
+  } catch (const RunError& error) {
+    release();
+    throw RunError(task + ": cannot be drawn: " + error.what());
+  }
   // the sky is the inside of a sphere
   scene.flags[mjRND_CULL_FACE] = 0;
   scene.flags[mjRND_FOG] = 1;
 }
 
-Renderer::Impl::~Impl() {
-  context->make_current();
-  mjr_freeContext(&drawing);
+Renderer::Impl::~Impl() { release(); }
+
+void Renderer::Impl::release() {
+  try {
+    context->make_current();
+    mjr_freeContext(&drawing);
+  } catch (const RunError&) {
+    // what the driver holds goes with its context
+  }
   mjv_freeScene(&scene);
 }
 

@@ -44,13 +44,16 @@ class Reader {
                       task + " asks for " + text_of(allowed) +
                       "; give the --task that the file was recorded with, or mend the array");
     }
-    for (size_t i = 0; i < array.values.size(); ++i) {
-      if (std::isfinite(array.values[i])) continue;
-      throw DataError(in_key(wanted.name) + "row " +
-                      std::to_string(i / static_cast<size_t>(wanted.width)) + " holds " +
-                      shortest(array.values[i]) + "; allowed are finite numbers; mend the row");
-    }
+    require_finite(wanted.name, array.values, static_cast<size_t>(wanted.width));
     return keep(std::move(array.values), wanted.width, array.type == "float32");
+  }
+
+  void require_finite(const std::string& name, std::span<const double> values, size_t width) const {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (std::isfinite(values[i])) continue;
+      throw DataError(in_key(name) + "row " + std::to_string(i / width) + " holds " +
+                      shortest(values[i]) + "; allowed are finite numbers; mend the row");
+    }
   }
 
   RecordedRows keep(std::vector<double> values, int64_t width, bool is_float32) {
@@ -128,11 +131,13 @@ void set_variables_from_observations(Reader& reader, RecordedTask& task) {
   bool all = true;
   for (RecordedEpisode& episode : task.episodes) {
     episode.variables = variables_from_observation(reader, *task.environment, episode);
-    all = all && !episode.variables.values.empty();
+    if (!episode.variables.values.empty()) continue;
+    all = false;
+    episode.terminals = {};  // an invented goal is not reached where the recorded one was
   }
   const std::string source = all ? "taken from each episode's first observation"
-                                 : "unknown: the environment's own are used, and rewards, "
-                                   "terminals or observations that depend on them may differ";
+                                 : "unknown: the environment's own are used, terminals are not "
+                                   "compared, and rewards or observations may differ";
   task.notes.push_back("the file has no array " + join(keys) + "; the task's variables are " +
                        source);
 }
@@ -296,7 +301,8 @@ void read_d4rl(const ReplayOptions& options, DatasetSource source, Reader& reade
   source.task = task_of_file(options, source);
   source.family = family_of(source.task);
   RecordedTask task;
-  task.dataset_id = source.id;
+  // not the name of a file that is none of D4RL's
+  if (!task_of_dataset_id(source.id).empty()) task.dataset_id = source.id;
   task.family = source.family;
   task.environment =
       EnvironmentRegistry::instance().make(source.task, {options.physics, source.id});
@@ -451,6 +457,7 @@ RecordedEpisode read_episode(Reader& reader, const Recording& recording, Recorde
       throw DataError(reader.in_key(prefix + name) + "has " + std::to_string(start.values.size()) +
                       " numbers; allowed are " + std::to_string(width) + "; mend the array");
     }
+    reader.require_finite(prefix + name, start.values, width);
     std::copy(start.values.begin(), start.values.end(), states.begin());
   };
   begin("init_qpos", nq, qpos);
@@ -514,10 +521,10 @@ void read_fidelity(const ReplayOptions& options, Reader& reader, Recording& reco
             read_episode(reader, recording, task, group + "/episode_" + std::to_string(number)));
       }
       cut(options, task);
-      set_variables_from_observations(reader, task);
       if (task.episodes.front().terminals.empty()) {
         task.notes.push_back("the file has no flags of ends: terminals are not compared");
       }
+      set_variables_from_observations(reader, task);
       recording.tasks.push_back(std::move(task));
     }
   }
@@ -540,9 +547,15 @@ void read_fidelity(const ReplayOptions& options, Reader& reader, Recording& reco
 }  // namespace
 
 Recording read_recording(const ReplayOptions& options) {
-  if (!options.dataset_id.empty() && task_of_dataset_id(options.dataset_id).empty()) {
+  const std::string task_of_id = task_of_dataset_id(options.dataset_id);
+  if (!options.dataset_id.empty() && task_of_id.empty()) {
     throw UsageError("--dataset-id " + options.dataset_id +
                      " is no D4RL id; allowed are ids such as hopper-medium-v2");
+  }
+  if (!options.task.empty() && !task_of_id.empty() && options.task != task_of_id) {
+    throw UsageError("--task " + options.task + " and --dataset-id " + options.dataset_id +
+                     " found, an id of task " + task_of_id +
+                     "; allowed are a task and an id of it; drop one of them");
   }
   const DatasetSource source = find_dataset(options.file, options.task);
   Recording recording;

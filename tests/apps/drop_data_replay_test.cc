@@ -88,7 +88,7 @@ TEST_F(DropDataReplay, ADamagedActionIsExitOneWithItsPlace) {
   const ProcessResult result =
       replay({"--task", "maze2d-umaze-dense", "--file", path, "--json", file("o.json")});
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.out, HasSubstr("FAIL"));
+  EXPECT_THAT(result.out, ::testing::EndsWith("\nFAIL\n"));
   const std::vector<std::string> lines = testing::lines_of(result.err);
   ASSERT_EQ(lines.size(), 1U) << result.err;
   EXPECT_THAT(lines[0], ::testing::StartsWith("drop_data: error: " + path));
@@ -102,6 +102,8 @@ TEST_F(DropDataReplay, RefusesBadInput) {
   const std::string path = testing::fixture("env_fidelity.hdf5");
   expect_refusal(replay({}), "drop_data", 2, {"--file"});
   expect_refusal(replay({"--file", path, "--task", "nowhere"}), "drop_data", 2, {"nowhere"});
+  expect_refusal(replay({"--file", path, "--task", "hopper", "--dataset-id", "maze2d-umaze-v1"}),
+                 "drop_data", 2, {"hopper", "maze2d-umaze-v1"});
   expect_refusal(replay({"--file", path, "--physics", "old"}), "drop_data", 2, {"old", "modern"});
   expect_refusal(replay({"--file", path, "--tolerance", "-1"}), "drop_data", 2, {"--tolerance"});
   expect_refusal(replay({"--file", path, "--tolerance", "nan"}), "drop_data", 2, {});

@@ -227,7 +227,6 @@ TEST(AntMaze, ActionsAreScaledToTheControlRange) {
   std::vector<double> observation(29);
   environment->set_state(ant_at(0, 0), std::vector<double>(14, 0.0), observation);
   environment->step(std::array{0.5, -4.0, 1.0, 0.0, 0.0, 0.0, 0.0, -0.1}, observation);
-  EXPECT_EQ(observation.size(), 29u);
   // the same with bare MuJoCo
   const auto& simulated = dynamic_cast<const MujocoEnvironment&>(*environment);
   MujocoSimulation bare(MujocoModel(&simulated.model(), [](const mjModel*) {}));
@@ -267,19 +266,6 @@ TEST(AntMaze, MatchesTheIndependentReference) {
       testing::deviation_from(*make("antmaze-umaze", "", Physics::kModern), file,
                               "antmaze-umaze/episode_0", "rewards", true, false);
   EXPECT_GT(wrong.one_step, 1e-5);
-}
-
-TEST(AntMaze, RandomPolicyNeverArrives) {
-  for (const std::string name : {"antmaze-umaze", "antmaze-medium-play", "antmaze-large-play"}) {
-    const auto environment = make(name);
-    RandomStream starts(0, "env");
-    RandomStream actions(0, "actions");
-    const testing::ReturnStatistics found = testing::return_statistics(
-        *environment, starts, 1, [&](std::span<const double>, std::span<double> action) {
-          for (double& a : action) a = actions.uniform(-1.0, 1.0);
-        });
-    EXPECT_EQ(found.mean, 0.0) << name;
-  }
 }
 
 }  // namespace

@@ -185,6 +185,7 @@ TEST_P(EveryTask, PhysicsThatRunAwayEndTheEpisode) {
   std::vector<double> observation = zeros(environment->info().state_dim);
   const std::vector<double> action = zeros(environment->info().action_dim);
   environment->reset(rng, observation);
+  environment->step(action, observation);
   std::vector<double> qpos = environment->qpos();
   qpos[0] = 1e200;
   EXPECT_THROW(
@@ -194,6 +195,7 @@ TEST_P(EveryTask, PhysicsThatRunAwayEndTheEpisode) {
       },
       RunError);
   EXPECT_THROW(environment->step(action, observation), RunError);
+  EXPECT_THROW(environment->resume(), RunError);
   environment->reset(rng, observation);
   EXPECT_NO_THROW(environment->step(action, observation));
 }

@@ -46,12 +46,11 @@ struct ReplayPlace {
 struct ReplayPass {
   Deviations observations;
   Deviations rewards;
-  ReplayPlace worst;                 ///< of observations, beyond rounding
-  int64_t terminals = 0;             ///< compared
-  int64_t wrong_terminals = 0;       ///< differ
-  int64_t failed_steps = 0;          ///< MuJoCo refused; a whole trajectory ends there
-  std::string error;                 ///< its first message, or empty
-  std::vector<double> by_dimension;  ///< largest deviation of each dimension of the observation
+  ReplayPlace worst;            ///< of observations, beyond rounding
+  int64_t terminals = 0;        ///< compared
+  int64_t wrong_terminals = 0;  ///< differ
+  int64_t failed_steps = 0;     ///< MuJoCo refused; a whole trajectory ends there
+  std::string error;            ///< its first message, or empty
 };
 
 /// Figures of one episode, or of all of them.
@@ -63,6 +62,7 @@ struct ReplayFigures {
   ReplayPass whole;
   double judged = 0.0;           ///< largest one-step deviation that decides, see `replay`
   ReplayPlace judged_worst;      ///< where that is
+  int64_t judged_steps = 0;      ///< a task without any does not pass
   int64_t beyond_tolerance = 0;  ///< steps whose judged deviation exceeds the tolerance
   int64_t warm_started = 0;      ///< steps judged by the running simulation, see `replay`
   int64_t rounded_starts = 0;    ///< steps reproduced but for the rounding of their recorded start
@@ -119,7 +119,8 @@ struct ReplayReport {
 /// trajectories as the library does everywhere) and the fidelity layout (groups TASK/episode_K with
 /// T actions and T + 1 observations; Maze2D's are named by size and hold both kinds of rewards).
 /// A task's variables come from the arrays that its TaskInfo names, else from each episode's first
-/// observation, else the environment's own are kept and a note says so.
+/// observation, else the environment's own are kept, that episode's terminals are not compared, and
+/// a note says so.
 ///
 /// Judged are the one-step deviations of observations against the tolerance, after the rounding of
 /// recorded float32 observations (half a unit in the last place) is taken off, and whether the
@@ -135,9 +136,15 @@ struct ReplayReport {
 /// - `rounded_starts`: where a file holds the states as float32 values, a step starts up to half a
 ///   unit in the last place beside the true state, and contacts amplify that. So a step is also
 ///   reproduced when it is within the tolerance after taking off how much it changes when each
-///   rounded coordinate is moved to the ends of its interval (the sum over coordinates).
+///   rounded coordinate is moved to the ends of its interval (the sum over coordinates). A step
+///   more than 1e4 tolerances off is not excused so: no rounding explains that, and to look for it
+///   costs two steps a coordinate.
 /// - `clipped_starts`: in hopper and walker2d a recorded velocity of exactly +-10 is a clipped one
-///   (facts, 0.12), and the file does not hold the state. These steps are not judged.
+///   (facts, 0.12), and the file does not hold the state. These steps are not judged; a task whose
+///   steps all are such does not pass.
+///
+/// AntMaze's v0 files fail by themselves: their timeouts are out of step with the resets (facts,
+/// 3.3; not in umaze), so that trajectories hold jumps of up to about 21, which no physics repeat.
 ///
 /// Besides:
 /// - Maze2D: a row that repeats the last row's observation while its state has moved on (facts,
@@ -147,14 +154,16 @@ struct ReplayReport {
 ///   locomotion files store a fall at the time limit as a timeout (facts, 6.4): both agree.
 /// - A whole trajectory goes on where the environment ends an episode that the file continues (in
 ///   AntMaze, and behind a time limit), with the physics as they are (`Environment::resume`).
+/// - A variable that changes within an episode (AntMaze's goal) is set before the step of its row.
 /// - MuJoCo's refusal to go on ends a whole trajectory and fails a single step; the report goes on.
 ///
 /// Throws DataError for a file that cannot be replayed (no states, values that are not finite),
-/// UsageError for a task that is unknown, cannot be told, or does not fit the file, Interrupted
-/// after a signal.
+/// UsageError for a task that is unknown, cannot be told, or does not fit the file or
+/// the D4RL id, Interrupted after a signal.
 ReplayReport replay(const ReplayOptions& options);
 
-/// For people: one line an episode (long lists are cut in the middle), a summary, PASS or FAIL.
+/// For people: one line an episode (long lists are cut in the middle), a summary, PASS or FAIL (why
+/// is told by `ReplayReport::failure`).
 std::string to_text(const ReplayReport& report);
 
 /// Everything. A number that is not finite becomes null.

@@ -11,8 +11,9 @@
 namespace drop {
 
 /// Many environments of one task, stepped together by a pool of threads. Each has a state of its
-/// own, the compiled model is shared. What comes out does not depend on the number of threads.
-/// Resets are explicit: an episode that has ended must be left out of `which` until it is reset.
+/// own; the compiled model is shared, but for Adroit's, whose resets change it. What comes out does
+/// not depend on the number of threads. Resets are explicit: an episode that has ended must be left
+/// out of `which` until it is reset.
 class VectorEnvironment {
  public:
   /// @param threads  at most; 0 = all cores. Never more than environments
