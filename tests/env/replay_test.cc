@@ -230,11 +230,12 @@ void write_fidelity(const std::string& path, const std::string& group, const Dat
   if (!fresh.empty()) {
     std::vector<double> observations, rewards;
     for (const int64_t t : fresh) {
+      // a step that the data do not have repeats the last one's figures
+      const size_t row = static_cast<size_t>(std::min(t, steps - 1));
       for (size_t i = 0; i < data.state_dim; ++i) {
-        observations.push_back(
-            data.observations[(static_cast<size_t>(t) + 1) * data.state_dim + i] + fresh_shift);
+        observations.push_back(data.observations.at((row + 1) * data.state_dim + i) + fresh_shift);
       }
-      rewards.push_back(data.rewards[static_cast<size_t>(t)]);
+      rewards.push_back(data.rewards.at(row));
     }
     const auto count = static_cast<int64_t>(fresh.size());
     writer.add(group + "/episode_0/one_step_index", {count}, std::span<const int64_t>(fresh));
