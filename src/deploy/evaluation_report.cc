@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "drop/data/dataset_id.h"
+#include "drop/data/dataset_summary.h"
 
 namespace drop {
 
@@ -20,18 +20,6 @@ std::string number(double value, int decimals) {
 
 std::string with_spread(double mean, double std, int decimals) {
   return number(mean, decimals) + " +- " + number(std, decimals);
-}
-
-double mean_of(const std::vector<double>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
-
-// population standard deviation
-double spread_of(const std::vector<double>& values) {
-  const double centre = mean_of(values);
-  double squares = 0.0;
-  for (const double value : values) squares += (value - centre) * (value - centre);
-  return std::sqrt(squares / static_cast<double>(values.size()));
 }
 
 std::string pad(const std::string& text, size_t width) {
@@ -60,12 +48,13 @@ std::vector<RuleSummary> summarise(std::span<const EvaluationResult> results) {
     summary.rule = first.rule;
     summary.checkpoints = static_cast<int64_t>(means.size());
     summary.episodes = static_cast<int64_t>(returns.size());
-    summary.mean = mean_of(returns);
-    summary.std = spread_of(returns);
-    summary.std_over_checkpoints = spread_of(means);
-    summary.min = *std::min_element(returns.begin(), returns.end());
-    summary.max = *std::max_element(returns.begin(), returns.end());
-    summary.length = mean_of(lengths);
+    const Spread spread = spread_of(returns);
+    summary.mean = spread.mean;
+    summary.std = spread.std;
+    summary.std_over_checkpoints = spread_of(means).std;
+    summary.min = spread.min;
+    summary.max = spread.max;
+    summary.length = spread_of(lengths).mean;
     summary.normalised_mean = first.normalised(summary.mean);
     if (first.reference) {
       summary.normalised_std =

@@ -3,7 +3,6 @@
 #include <mujoco/mujoco.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -14,6 +13,7 @@
 #include "drop/base/system_report.h"
 #include "drop/data/d4rl_file.h"
 #include "drop/data/dataset_id.h"
+#include "drop/data/dataset_summary.h"
 #include "drop/deploy/evaluation.h"
 #include "drop/deploy/policy.h"
 #include "drop/env/vector_environment.h"
@@ -188,12 +188,9 @@ RolloutSummary generate_rollouts(const TrainedModel& trained, const RolloutOptio
   progress.finish();
   writer.close();
 
-  const auto count = static_cast<double>(returns.size());
-  summary.return_mean = std::accumulate(returns.begin(), returns.end(), 0.0) / count;
-  double squares = 0.0;
-  for (const double value : returns)
-    squares += (value - summary.return_mean) * (value - summary.return_mean);
-  summary.return_std = std::sqrt(squares / count);
+  const Spread spread = spread_of(returns);
+  summary.return_mean = spread.mean;
+  summary.return_std = spread.std;
   return summary;
 }
 
