@@ -32,6 +32,7 @@ struct EvalOptions {
   std::string trace;
   std::string video;
   std::string device = "auto";
+  std::string precision = "auto";
   std::vector<std::string> overrides;
   int64_t episodes = 10;
   int64_t last = 1;
@@ -79,8 +80,8 @@ void run(const EvalOptions& options) {
   const std::vector<InferenceRuleKind> asked = options.rules.empty()
                                                    ? std::vector<InferenceRuleKind>{}
                                                    : inference_rules_from(options.rules);
-  const Runtime runtime =
-      configure_runtime(device_from(options.device), Precision::kAuto, options.network_threads);
+  const Runtime runtime = configure_runtime(
+      device_from(options.device), precision_from(options.precision), options.network_threads);
 
   // every checkpoint with every rule
   install_stop_handlers();
@@ -108,6 +109,7 @@ void run(const EvalOptions& options) {
       EvaluationOptions evaluation;
       evaluation.search = search;
       evaluation.rule = rule;
+      evaluation.precision = runtime.precision;
       evaluation.episodes = options.episodes;
       evaluation.seed = options.seed;
       evaluation.environment = environment;
@@ -179,6 +181,9 @@ int main(int argc, char** argv) {
                  "Override a search setting, e.g. --set search.ascent_steps=20 (may be repeated)")
       ->allow_extra_args(false);
   app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
+  app.add_option("--precision", options.precision,
+                 "Products of the ascents: auto, fp32, tf32 (CUDA) or bf16; scores are float32")
+      ->capture_default_str();
   app.add_option("--threads", options.threads,
                  "Threads that step the environments, 0 = all cores; the results are the same")
       ->capture_default_str()

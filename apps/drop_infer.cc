@@ -22,6 +22,7 @@ struct InferOptions {
   std::string out;
   std::string rules;
   std::string device = "auto";
+  std::string precision = "auto";
   CommonOptions common;
 };
 
@@ -45,7 +46,8 @@ at::Tensor read_states(const std::string& path, int64_t state_dim) {
 }
 
 void run(const InferOptions& options) {
-  const Runtime runtime = configure_runtime(device_from(options.device), Precision::kAuto, 0);
+  const Runtime runtime =
+      configure_runtime(device_from(options.device), precision_from(options.precision), 0);
   const TrainedModel trained = load_checkpoint(options.checkpoint, runtime.device);
   const SearchConfig& search = trained.origin.config.search;
   const std::vector<InferenceRuleKind> rules =
@@ -56,7 +58,7 @@ void run(const InferOptions& options) {
   // each row is a state of its own: the rules that act on s_0 treat it as s_0
   Hdf5ResultWriter writer(options.out);
   for (const InferenceRuleKind kind : rules) {
-    Policy policy(trained, search, kind);
+    Policy policy(trained, search, kind, runtime.precision);
     const Inference inference = policy.infer(states);
     const at::Tensor actions = policy.mean_actions(states, inference.embeddings);
     const at::Tensor scores = inference.scores / trained.origin.reward_scale;  // raw reward units
@@ -74,6 +76,7 @@ void run(const InferOptions& options) {
                                         static_cast<size_t>(subtasks.numel())));
   }
   writer.set_attribute("checkpoint", options.checkpoint);
+  writer.set_attribute("precision", to_string(runtime.precision));
   writer.close();
   if (!options.common.quiet)
     std::printf("%s: %lld states, %zu rules\n", options.out.c_str(),
@@ -98,6 +101,9 @@ int main(int argc, char** argv) {
       "--rule", options.rules,
       "Comma-separated: best,grad,best-ada,grad-ada (default: the config's search.rules)");
   app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
+  app.add_option("--precision", options.precision,
+                 "Products of the ascents: auto, fp32, tf32 (CUDA) or bf16; scores are float32")
+      ->capture_default_str();
   drop::add_common_options(app, options.common);
   app.footer(
       "Example:\n  drop_infer --checkpoint runs/hopper/checkpoints/step_000020000.safetensors "

@@ -6,6 +6,8 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "drop/base/error.h"
@@ -26,6 +28,7 @@
 #include "drop/log/logging.h"
 #include "drop/nn/runtime.h"
 #include "drop/search/ascent_engine.h"
+#include "drop/train/engine_check.h"
 #include "drop/train/run_folder.h"
 #include "drop/train/trainer.h"
 #include "program.h"
@@ -41,6 +44,7 @@ struct TrainOptions {
   std::string device;
   bool resume = false;
   bool dry_run = false;
+  int64_t check_engines = 0;  // steps; 0 = train
   CommonOptions common;
   std::string command_line;
 };
@@ -73,7 +77,7 @@ PreparedData prepare(const Config& config) {
              source.path, info.rows, info.state_dim, info.action_dim,
              human_bytes(static_cast<double>(info.memory_bytes)));
   PreparedData data;
-  data.dataset = read_d4rl_file(source);
+  data.dataset = read_d4rl_file(source, {.threads = config.threads});
   const TrajectoryDataset& dataset = data.dataset;
   if (!dataset.has_timeouts && dataset.family != Family::kAdroit) {
     log().warn(
@@ -145,6 +149,7 @@ void write_provenance(const RunFolder& folder, const TrainOptions& options,
   for (const Report& report : {build_report(), machine_report(), runtime_report(runtime)}) {
     for (const auto& [name, value] : report) json[name] = value;
   }
+  json["engine"] = to_string(resolved_engine(config.train.engine, runtime.device));
   json["mujoco"] = mj_versionString();
   json["data"] = data.facts;
   json["reward_scale"] = data.origin.reward_scale;
@@ -182,7 +187,7 @@ void warn_of_short_sight(const TrainConfig& train) {
   }
 }
 
-void announce(const PreparedData& data, const Decomposition& decomposition,
+void announce(const PreparedData& data, const Decomposition& decomposition, const Config& config,
               const Runtime& runtime) {
   const ModelOrigin& origin = data.origin;
   std::string scores;
@@ -196,8 +201,10 @@ void announce(const PreparedData& data, const Decomposition& decomposition,
   log().info("{} of {} trajectories in {} sub-tasks; returns: mean {:.1f}, best {:.1f}{}", used,
              data.trajectories.size(), decomposition.num_subtasks(), origin.data_return_mean,
              origin.data_return_max, scores);
-  log().info("reward scale {:.4g}, shift {:g}; device {}, {} threads", origin.reward_scale,
-             origin.reward_shift, runtime.device.str(), runtime.threads);
+  log().info("reward scale {:.4g}, shift {:g}; device {}, {} threads, {} engine, {}",
+             origin.reward_scale, origin.reward_shift, runtime.device.str(), runtime.threads,
+             to_string(resolved_engine(config.train.engine, runtime.device)),
+             to_string(runtime.precision));
 }
 
 // why the task cannot be evaluated on this machine; empty when it can. Sizes other than the data's
@@ -225,66 +232,161 @@ void refuse_existing(const std::filesystem::path& out, bool resume) {
       ": this folder already holds a run; continue it with --resume or choose another --out");
 }
 
-// one run of one seed, from the data to the last checkpoint
-void train_one(Config config, const TrainOptions& options, const std::filesystem::path& out,
-               PreparedData data, const Runtime& runtime) {
-  // all that can be refused is refused before anything is written
+// one seed's run
+struct SeedTraining {
+  Config config;  // with this seed
+  std::filesystem::path out;
+  bool existing = false;  // the folder holds a run to be continued
+  Decomposition decomposition;
+  std::unique_ptr<TrainState> state;
+  std::unique_ptr<Sampler> sampler;
+  std::unique_ptr<RunFolder> folder;
+  std::unique_ptr<RunEvaluator> evaluator;
+};
+
+ModelShape shape_of(const SeedTraining& run, int64_t state_dim, int64_t action_dim) {
+  const ModelConfig& model = run.config.model;
+  return {state_dim,           action_dim,         run.decomposition.num_subtasks(),
+          model.embedding_dim, model.hidden_width, model.policy_std};
+}
+
+// Decomposition -> Sampler and TrainState, for each seed on the same data; all that can be refused
+// is refused before anything is written
+std::vector<SeedTraining> prepare_seeds(const Config& config, const TrainOptions& options,
+                                        PreparedData& data, const Runtime& runtime) {
   if (config.model.embedding == EmbeddingKind::kCvae) {
     throw UsageError("model.embedding: found cvae; allowed in this version: table");
   }
-  const bool existing = RunFolder::holds_run(out);
-  if (existing && std::filesystem::exists(out / "config.yaml"))
-    require_resumable(out / "config.yaml", config);
-
-  // Decomposition -> Sampler -> StepEngine
-  const Decomposition decomposition = decompose_data(config, data, config.seed);
-  const ModelShape shape = {data.dataset.state_dim,       data.dataset.action_dim,
-                            decomposition.num_subtasks(), config.model.embedding_dim,
-                            config.model.hidden_width,    config.model.policy_std};
-  const auto seed = static_cast<uint64_t>(config.seed);
-  TrainState state(shape, config.train, data.origin.reward_scale, seed,
-                   at::TensorOptions(runtime.device).dtype(at::kFloat));
-  const Sampler sampler(std::move(data.dataset), data.trajectories, decomposition, data.normaliser,
-                        {data.origin.reward_scale, data.origin.reward_shift},
-                        {config.train.batch_size, config.train.subtasks_per_batch, seed},
-                        runtime.device);
-  const auto engine = make_step_engine(config.train.engine, state, sampler, config.train);
-  make_ascent_engine(config.search.engine, state.model);  // refuses what evaluation could not use
-  const std::string obstacle = obstacle_to_evaluation(config, data.origin, shape);
-
-  // where the run stands
-  const RunFolder folder(out);
-  if (existing && resume_newest(folder, state, data.origin.dataset_sha256)) {
-    const auto status = folder.read_status();
-    if (state.step >= config.train.steps && status && status->state == "finished") {
-      log().info("{}: this run has finished ({} steps)", out.string(), state.step);
-      std::printf("%s\n", out.c_str());
-      return;
+  const std::vector<int64_t> seeds =
+      config.seeds.empty() ? std::vector<int64_t>{config.seed} : config.seeds;
+  const int64_t state_dim = data.dataset.state_dim;
+  const int64_t action_dim = data.dataset.action_dim;
+  const auto table = std::make_shared<const TransitionTable>(
+      std::move(data.dataset), data.normaliser,
+      RewardTransform{data.origin.reward_scale, data.origin.reward_shift}, runtime.device);
+  std::vector<SeedTraining> runs;
+  for (const int64_t seed : seeds) {
+    SeedTraining run;
+    run.config = config;
+    run.config.seed = seed;
+    run.config.seeds.clear();
+    run.out = RunFolder::default_path(run.config, data.origin.dataset, seed);
+    if (!options.out.empty()) {
+      run.out = options.out;
+      if (seeds.size() > 1) run.out /= "seed_" + std::to_string(seed);
     }
-    log().info("resumed at step {}", state.step);
+    if (options.check_engines == 0) {
+      refuse_existing(run.out, options.resume);
+      run.existing = RunFolder::holds_run(run.out);
+      if (run.existing && std::filesystem::exists(run.out / "config.yaml"))
+        require_resumable(run.out / "config.yaml", run.config);
+    }
+    run.decomposition = decompose_data(run.config, data, seed);
+    run.state = std::make_unique<TrainState>(shape_of(run, state_dim, action_dim), config.train,
+                                             data.origin.reward_scale, static_cast<uint64_t>(seed),
+                                             at::TensorOptions(runtime.device).dtype(at::kFloat));
+    run.sampler = std::make_unique<Sampler>(
+        table, data.trajectories, run.decomposition,
+        SamplerOptions{config.train.batch_size, config.train.subtasks_per_batch,
+                       static_cast<uint64_t>(seed)});
+    runs.push_back(std::move(run));
   }
-  write_file_atomically(folder.config(), to_yaml(config));
-  write_provenance(folder, options, data, config, runtime, state.step);
-  write_file_atomically(folder.decomposition(), to_json(decomposition) + "\n");
-  add_log_file(folder.train_log());
-  warn_of_short_sight(config.train);
-  announce(data, decomposition, runtime);
+  // engines that this machine lacks are refused here
+  const SeedTraining& first = runs.front();
+  make_step_engine(config.train.engine, runtime.precision,
+                   {{first.state.get(), first.sampler.get()}}, config.train);
+  make_ascent_engine(config.search.engine, runtime.precision, first.state->model);
+  return runs;
+}
 
-  // ... -> checkpoints, with evaluations between them
-  data.origin.config = config;
-  std::unique_ptr<TrainingEvaluator> evaluator;
-  if (config.eval.every > 0 && obstacle.empty()) {
-    evaluator = std::make_unique<RunEvaluator>(config, folder, runtime, data.origin.dataset);
-  } else if (config.eval.every > 0) {
-    log().warn("{}; evaluation is off", obstacle);
+// restores what an earlier session left and writes the folder's head; false when nothing is left
+// to do
+bool begin_run(SeedTraining& run, const TrainOptions& options, const PreparedData& data,
+               const Runtime& runtime) {
+  run.folder = std::make_unique<RunFolder>(run.out);
+  const RunFolder& folder = *run.folder;
+  if (run.existing && resume_newest(folder, *run.state, data.origin.dataset_sha256)) {
+    const auto status = folder.read_status();
+    if (run.state->step >= run.config.train.steps && status && status->state == "finished") {
+      log().info("{}: this run has finished ({} steps)", run.out.string(), run.state->step);
+      return false;
+    }
+    log().info("{}: resumed at step {}", run.out.string(), run.state->step);
   }
-  Trainer trainer({config, data.origin, data.normaliser, data.selftest_states, options.common.quiet,
-                   evaluator.get()},
-                  folder, state, sampler, *engine);
-  trainer.run();
-  remove_log_file(folder.train_log());
-  log().info("done: {}", out.string());
-  std::printf("%s\n", out.c_str());
+  write_file_atomically(folder.config(), to_yaml(run.config));
+  write_provenance(folder, options, data, run.config, runtime, run.state->step);
+  write_file_atomically(folder.decomposition(), to_json(run.decomposition) + "\n");
+  add_log_file(folder.train_log());
+  warn_of_short_sight(run.config.train);
+  announce(data, run.decomposition, run.config, runtime);
+  return true;
+}
+
+// StepEngine -> checkpoints, with evaluations between them, for runs that stand at the same step
+void train_together(const std::vector<SeedTraining*>& runs, const TrainOptions& options,
+                    const PreparedData& data, const Runtime& runtime) {
+  std::vector<SeedRun> seeds;
+  for (SeedTraining* run : runs) seeds.push_back({run->state.get(), run->sampler.get()});
+  const Config& config = runs.front()->config;
+  const auto engine = make_step_engine(config.train.engine, runtime.precision, seeds, config.train);
+  std::vector<std::unique_ptr<Trainer>> trainers;
+  std::vector<Trainer*> together;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const SeedTraining& run = *runs[i];
+    ModelOrigin origin = data.origin;
+    origin.config = run.config;
+    trainers.push_back(std::make_unique<Trainer>(
+        TrainerInputs{run.config, origin, data.normaliser, data.selftest_states,
+                      options.common.quiet, run.evaluator.get()},
+        *run.folder, *run.state, *run.sampler, *engine, i));
+    together.push_back(trainers.back().get());
+  }
+  Trainer::run_together(together);
+}
+
+void train(const Config& config, const TrainOptions& options, const Runtime& runtime) {
+  PreparedData data = prepare(config);
+  if (stop_requested()) throw Interrupted("stopped by a signal; nothing was written");
+  std::vector<SeedTraining> runs = prepare_seeds(config, options, data, runtime);
+  const std::string obstacle =
+      obstacle_to_evaluation(config, data.origin, runs.front().state->model.shape());
+
+  // seeds that stand at the same step go on together
+  std::map<std::pair<int64_t, int64_t>, std::vector<SeedTraining*>> groups;
+  for (SeedTraining& run : runs) {
+    if (!begin_run(run, options, data, runtime)) continue;
+    if (config.eval.every > 0 && obstacle.empty())
+      run.evaluator =
+          std::make_unique<RunEvaluator>(run.config, *run.folder, runtime, data.origin.dataset);
+    groups[{run.state->step, run.state->model.shape().num_subtasks}].push_back(&run);
+  }
+  if (config.eval.every > 0 && !obstacle.empty() && !groups.empty())
+    log().warn("{}; evaluation is off", obstacle);
+  for (const auto& [position, group] : groups) train_together(group, options, data, runtime);
+  for (const SeedTraining& run : runs) {
+    if (run.folder) remove_log_file(run.folder->train_log());
+    log().info("done: {}", run.out.string());
+    std::printf("%s\n", run.out.c_str());
+  }
+}
+
+// every engine of this machine against the eager one, on the config's own data; nothing is written
+void check_engines(const Config& config, const TrainOptions& options, const Runtime& runtime) {
+  PreparedData data = prepare(config);
+  const std::vector<SeedTraining> runs = prepare_seeds(config, options, data, runtime);
+  const TrainState& state = *runs.front().state;
+  const at::Tensor states = data.selftest_states.clone();
+  data.normaliser.apply({states.data_ptr<float>(), static_cast<size_t>(states.numel())});
+  const std::vector<EngineCheck> checks =
+      drop::check_engines(state.model.shape(), config, data.origin.reward_scale,
+                          *runs.front().sampler, states, runtime.device, options.check_engines);
+  std::fputs(format_engine_checks(checks).c_str(), stdout);
+  for (const EngineCheck& check : checks) {
+    if (check.passed()) continue;
+    throw RunError(check.engine + " in " + to_string(check.precision) +
+                   " does not agree with the reference (table above); use train.engine: eager and "
+                   "search.engine: autograd, and run drop_doctor");
+  }
 }
 
 void run(const TrainOptions& options) {
@@ -304,29 +406,10 @@ void run(const TrainOptions& options) {
   install_stop_handlers();
   const Runtime runtime = configure_runtime(config.device, config.precision, config.threads);
 
-  // one data set, one run for each seed
-  const std::vector<int64_t> seeds =
-      config.seeds.empty() ? std::vector<int64_t>{config.seed} : config.seeds;
-  PreparedData data = prepare(config);
-  if (stop_requested()) throw Interrupted("stopped by a signal; nothing was written");
-  std::vector<std::pair<Config, std::filesystem::path>> runs;
-  for (const int64_t seed : seeds) {
-    Config one = config;
-    one.seed = seed;
-    one.seeds.clear();
-    std::filesystem::path out = RunFolder::default_path(one, data.origin.dataset, one.seed);
-    if (!options.out.empty()) {
-      out = options.out;
-      if (seeds.size() > 1) out /= "seed_" + std::to_string(one.seed);
-    }
-    refuse_existing(out, options.resume);
-    runs.emplace_back(std::move(one), std::move(out));
-  }
-  // the last run takes the data over, earlier ones a copy
-  for (size_t i = 0; i < runs.size(); ++i) {
-    train_one(runs[i].first, options, runs[i].second, i + 1 == runs.size() ? std::move(data) : data,
-              runtime);
-  }
+  if (options.check_engines > 0)
+    check_engines(config, options, runtime);
+  else
+    train(config, options, runtime);
 }
 
 }  // namespace
@@ -350,6 +433,11 @@ int main(int argc, char** argv) {
                "Continue the run in the folder from its newest good checkpoint");
   app.add_flag("--dry-run", options.dry_run,
                "Print the resolved config and stop; nothing is read or written");
+  app.add_option(
+         "--check-engines", options.check_engines,
+         "Compare every engine of this machine with the eager one over so many steps, print "
+         "a table and stop; nothing is written")
+      ->check(CLI::Range(1, 100000));
   drop::add_common_options(app, options.common);
   app.footer(
       "Example:\n  drop_train --config configs/gym/hopper-medium-v2.yaml --set train.steps=1e5 "

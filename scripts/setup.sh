@@ -38,7 +38,7 @@ fi
 packages=(build-essential cmake ninja-build pkg-config ccache git python3 python3-venv
   libhdf5-dev libyaml-cpp-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libssl-dev libisal-dev
   nanopb libnanopb-dev libcurl4-openssl-dev libegl-dev libosmesa6-dev ffmpeg libgtest-dev
-  libgmock-dev)
+  libgmock-dev valgrind)
 
 missing_packages() {
   local package

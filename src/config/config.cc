@@ -302,6 +302,9 @@ InferenceRuleKind inference_rule_from(const std::string& name) {
   return parse_name<InferenceRuleKind>("inference rule", name);
 }
 Device device_from(const std::string& name) { return parse_name<Device>("device", name); }
+Precision precision_from(const std::string& name) {
+  return parse_name<Precision>("precision", name);
+}
 Physics physics_from(const std::string& name) { return parse_name<Physics>("physics", name); }
 DecompositionKind decomposition_from(const std::string& name) {
   return parse_name<DecompositionKind>("decomposition rule", name);

@@ -366,7 +366,9 @@ std::vector<Key> make_keys() {
       "device", "auto = the GPU where there is one, else the CPU",
       [](auto& c) -> auto& { return c.device; }));
   keys.push_back(choice<Precision>(
-      "precision", "arithmetic of matrix products; fp32 is the paper's, auto = the engine chooses",
+      "precision",
+      "matrix products of training and ascents; fp32 is the paper's, tf32 for GPUs, bf16 for GPUs "
+      "and for CPUs with AMX or AVX512-BF16; auto = fp32 on a CPU, tf32 on a GPU",
       [](auto& c) -> auto& { return c.precision; }));
   keys.push_back(integer(
       "threads", "CPU threads; 0 = all cores that the process may use", 0, 4096,
@@ -485,7 +487,10 @@ std::vector<Key> make_keys() {
       "train.log_every", "steps between two rows of metrics; 100 costs no speed", 1, 10'000'000'000,
       [](auto& c) -> auto& { return c.train.log_every; }));
   keys.push_back(choice<StepEngineKind>(
-      "train.engine", "auto = the fastest for the device; eager is the reference for all others",
+      "train.engine",
+      "fused = gradients by hand, graph = the same as a CUDA graph; eager is the reference for "
+      "both; "
+      "auto = graph on a GPU, else fused",
       [](auto& c) -> auto& { return c.train.engine; }));
 
   // --- checkpoint ---
@@ -533,7 +538,9 @@ std::vector<Key> make_keys() {
       "search.starts", "cvae only: starting points from the prior, or encodings of data states",
       [](auto& c) -> auto& { return c.search.starts; }));
   keys.push_back(choice<AscentEngineKind>(
-      "search.engine", "auto = the fastest for the device; autograd is the reference",
+      "search.engine",
+      "cpu, cuda = gradients by hand; autograd is the reference for both; auto = what the device "
+      "is",
       [](auto& c) -> auto& { return c.search.engine; }));
 
   // --- eval ---

@@ -1,6 +1,7 @@
 #include "data/crash_guard.h"
 
 #include <fcntl.h>
+#include <hdf5.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,12 @@ rlim_t time_limit(const std::string& path) {
   return kLeast + (error ? 0 : static_cast<rlim_t>(bytes >> 20));
 }
 
+struct Rehearsal {
+  const std::function<void()>& work;
+  rlim_t seconds;
+  pid_t child = -1;
+};
+
 [[noreturn]] void run_child(const std::function<void()>& work, rlim_t seconds) {
   // a crash is expected: no core file, no message
   const rlimit no_core{0, 0};
@@ -42,15 +49,23 @@ rlim_t time_limit(const std::string& path) {
   ::_exit(0);
 }
 
+// called by HDF5, so while this thread holds HDF5's lock: no other thread, which the child lacks,
+// can have kept it
+herr_t fork_here(hid_t, const char*, void* data) {
+  auto& rehearsal = *static_cast<Rehearsal*>(data);
+  rehearsal.child = ::fork();
+  if (rehearsal.child == 0) run_child(rehearsal.work, rehearsal.seconds);
+  return 1;
+}
+
 }  // namespace
 
 void rehearse_in_child(const std::string& path, const std::function<void()>& work) {
-  const rlim_t seconds = time_limit(path);
-  const pid_t child = ::fork();
-  if (child == 0) run_child(work, seconds);
-  if (child < 0) return;
+  Rehearsal rehearsal{work, time_limit(path)};
+  H5Piterate(H5P_FILE_ACCESS_DEFAULT, nullptr, fork_here, &rehearsal);
+  if (rehearsal.child < 0) return;
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
+  while (::waitpid(rehearsal.child, &status, 0) < 0) {
     // somebody else may collect children; then there is nothing to learn
     if (errno != EINTR) return;
   }

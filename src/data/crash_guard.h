@@ -8,8 +8,9 @@ namespace drop {
 /// Runs `work` in a child process first, and throws DataError when the child does not live through
 /// it: HDF5 1.10 crashes on some damaged files (8 of 20,000 random changes of a small file), or
 /// could loop, which no check from outside can foresee. What `work` itself throws is left to the
-/// caller's own run of it. The child is a copy of this process, prints nothing and changes nothing
-/// here; without one (no process left) nothing is checked.
+/// caller's own run of it. What is read without HDF5 need not be rehearsed. The child is a copy of
+/// this process, prints nothing and changes nothing here; without one (no process left) nothing is
+/// checked.
 /// @param path  the file that `work` reads
 void rehearse_in_child(const std::string& path, const std::function<void()>& work);
 

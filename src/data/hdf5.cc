@@ -1,17 +1,24 @@
 #include "drop/data/hdf5.h"
 
 #include <algorithm>
+#include <array>
 #include <new>
+#include <utility>
 
 #include "data/crash_guard.h"
 #include "data/hdf5_io.h"
+#include "data/stored_array.h"
 #include "drop/base/error.h"
+#include "drop/base/system_report.h"
 
 namespace drop {
 
 namespace {
 
-Hdf5Array read_array(const std::string& path, const std::string& name) {
+enum class Reading { kAll, kRehearsal };
+
+// a rehearsal reads only what HDF5 itself has to read
+Hdf5Array read_array(const std::string& path, const std::string& name, Reading reading) {
   const Hdf5Handle file = open_hdf5_file(path);
   const Hdf5ArrayReader reader = open_hdf5_array(file, path, name);
   if (reader.type_class != H5T_FLOAT && reader.type_class != H5T_INTEGER &&
@@ -25,7 +32,9 @@ Hdf5Array read_array(const std::string& path, const std::string& name) {
     throw DataError(path + ": key '" + name + "' claims the shape " +
                     shape_text(reader.info.shape) + ", which is too large as float64; cut it");
   }
+  std::optional<StoredArray> stored = find_stored_array(file, reader);
   Hdf5Array array;
+  if (reading == Reading::kRehearsal && stored) return array;
   array.shape = reader.info.shape;
   array.type = reader.info.type;
   try {
@@ -35,10 +44,8 @@ Hdf5Array read_array(const std::string& path, const std::string& name) {
                     ", for which there is not enough memory; cut the array");
   }
   if (array.values.empty()) return array;
-  for_each_row_block(reader, [&](int64_t first, int64_t count) {
-    read_hdf5_rows(reader, path, first, count, H5T_NATIVE_DOUBLE,
-                   array.values.data() + first * row_size);
-  });
+  read_hdf5_arrays(path, std::array{ArrayTarget{&reader, std::move(stored), array.values.data()}},
+                   available_cores());
   return array;
 }
 
@@ -75,8 +82,8 @@ std::optional<std::string> read_text_attribute(const std::string& path, const st
 }  // namespace
 
 Hdf5Array read_hdf5_array(const std::string& path, const std::string& name) {
-  rehearse_in_child(path, [&] { read_array(path, name); });
-  return read_array(path, name);
+  rehearse_in_child(path, [&] { read_array(path, name, Reading::kRehearsal); });
+  return read_array(path, name, Reading::kAll);
 }
 
 std::vector<std::string> hdf5_array_names(const std::string& path) {

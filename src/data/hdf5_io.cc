@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
@@ -36,10 +37,6 @@ Hdf5Handle inside_file_only(hid_t property_class) {
   Hdf5Handle list(H5Pcreate(property_class), H5Pclose);
   H5Pset_elink_cb(list.get(), refuse_external_link, nullptr);
   return list;
-}
-
-std::string in_key(const std::string& path, const std::string& name) {
-  return path + ": key '" + name + "' ";
 }
 
 std::string describe_type(hid_t type) {
@@ -186,6 +183,28 @@ int64_t Hdf5ArrayReader::row_size() const {
   return size;
 }
 
+std::string in_key(const std::string& path, const std::string& name) {
+  return path + ": key '" + name + "' ";
+}
+
+std::string rows_error(const std::string& path, const std::string& name, int64_t first,
+                       int64_t last) {
+  return in_key(path, name) + "rows " + std::to_string(first) + " to " + std::to_string(last) +
+         " cannot be read; " + kDamagedCure;
+}
+
+std::string flag_error(const std::string& path, const std::string& name, int64_t row,
+                       double value) {
+  return in_key(path, name) + "row " + std::to_string(row) + " is " + number_text(value) +
+         "; allowed are 0 and 1; write the flags as bool";
+}
+
+std::string number_text(double value) {
+  std::array<char, 40> text{};
+  std::snprintf(text.data(), text.size(), "%g", value);
+  return text.data();
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::vector<std::string> parts;
   for (const int64_t dimension : shape) parts.push_back(std::to_string(dimension));
@@ -304,8 +323,7 @@ void read_hdf5_rows(const Hdf5ArrayReader& array, const std::string& path, int64
   }
   if (H5Dread(array.handle.get(), memory_type, memory_space.get(), file_space.get(), H5P_DEFAULT,
               out) < 0) {
-    throw DataError(in_key(path, array.info.name) + "rows " + std::to_string(first) + " to " +
-                    std::to_string(first + count - 1) + " cannot be read; " + kDamagedCure);
+    throw DataError(rows_error(path, array.info.name, first, first + count - 1));
   }
 }
 

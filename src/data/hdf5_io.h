@@ -54,6 +54,17 @@ void read_hdf5_rows(const Hdf5ArrayReader& array, const std::string& path, int64
 void for_each_row_block(const Hdf5ArrayReader& array,
                         const std::function<void(int64_t first, int64_t count)>& visit);
 
+/// "FILE: key 'NAME' "
+std::string in_key(const std::string& path, const std::string& name);
+
+/// What is wrong with rows that cannot be read, and with a flag that is neither 0 nor 1.
+std::string rows_error(const std::string& path, const std::string& name, int64_t first,
+                       int64_t last);
+std::string flag_error(const std::string& path, const std::string& name, int64_t row, double value);
+
+/// "nan", "2", "0.5"
+std::string number_text(double value);
+
 /// "[1000, 11]"
 std::string shape_text(const std::vector<int64_t>& shape);
 

@@ -38,13 +38,15 @@ Normaliser fit_normaliser(std::span<const float> observations, int64_t state_dim
 
   // two passes in float64: the mean, then the squared distances from it
   std::vector<double> mean(width, 0.0), square(width, 0.0);
-  for (size_t index = 0; index < observations.size(); ++index) {
-    mean[index % width] += observations[index];
+  for (size_t row = 0; row < observations.size(); row += width) {
+    for (size_t column = 0; column < width; ++column) mean[column] += observations[row + column];
   }
   for (double& value : mean) value /= static_cast<double>(rows);
-  for (size_t index = 0; index < observations.size(); ++index) {
-    const double distance = observations[index] - mean[index % width];
-    square[index % width] += distance * distance;
+  for (size_t row = 0; row < observations.size(); row += width) {
+    for (size_t column = 0; column < width; ++column) {
+      const double distance = observations[row + column] - mean[column];
+      square[column] += distance * distance;
+    }
   }
 
   Normaliser normaliser;

@@ -54,6 +54,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   result.dataset_sha256 = origin.dataset_sha256;
   result.step = origin.step;
   result.rule = options.rule;
+  result.precision = options.precision;
   result.seed = options.seed;
   result.data_return_mean = origin.data_return_mean;
   result.data_return_max = origin.data_return_max;
@@ -78,7 +79,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
 
   // all episodes step by step together, until the last one has ended
   const auto start = std::chrono::steady_clock::now();
-  Policy policy(trained, options.search, options.rule);
+  Policy policy(trained, options.search, options.rule, options.precision);
   policy.begin(options.episodes, static_cast<uint64_t>(options.seed));
   result.episodes.resize(count);
   std::vector<int64_t> running(count);
@@ -148,6 +149,7 @@ nlohmann::ordered_json to_json(const EvaluationResult& result) {
           {"checkpoint", result.checkpoint},
           {"step", result.step},
           {"rule", to_string(result.rule)},
+          {"precision", to_string(result.precision)},
           {"seed", result.seed},
           {"episodes", episodes},
           {"mean", result.mean()},

@@ -5,12 +5,15 @@
 
 #include <algorithm>
 
+#include "drop/nn/runtime.h"
+
 namespace drop {
 
-Policy::Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule)
+Policy::Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule,
+               Precision precision)
     : trained_(trained),
       sample_(config.sample),
-      search_(trained, config),
+      search_(trained, config, precision),
       rule_(make_inference_rule(rule, search_)) {}
 
 void Policy::begin(int64_t episodes, uint64_t seed, uint64_t first) {
@@ -30,6 +33,7 @@ Inference Policy::infer(const at::Tensor& raw_states) {
 
 at::Tensor Policy::mean_actions(const at::Tensor& raw_states, const at::Tensor& embeddings) const {
   const at::NoGradGuard no_grad;
+  const FullPrecision full;
   return trained_.model.act(trained_.model.encode(trained_.standardise(raw_states)), embeddings);
 }
 
@@ -37,6 +41,7 @@ Inference Policy::latest() const {
   Inference inference = latest_;
   if (!inference.scores.defined()) {
     const at::NoGradGuard no_grad;
+    const FullPrecision full;
     const EncodedStates encoded = trained_.model.encode(trained_.standardise(states_));
     inference.scores =
         trained_.model.score_embeddings(encoded, inference.embeddings.unsqueeze(1)).squeeze(1);

@@ -32,6 +32,7 @@ bool RunEvaluator::done(int64_t step) const {
     const auto json = nlohmann::json::parse(read_text_file(file_of(step, rule)), nullptr,
                                             /*allow_exceptions=*/false);
     if (!json.is_object() || json.value("seed", int64_t{-1}) != config_.eval.seed ||
+        json.value("precision", "") != to_string(runtime_.precision) ||
         json.value("episodes", nlohmann::json::array()).size() !=
             static_cast<size_t>(config_.eval.episodes)) {
       return false;
@@ -48,6 +49,7 @@ MetricValues RunEvaluator::evaluate(const std::filesystem::path& checkpoint, int
     EvaluationOptions options;
     options.search = config_.search;
     options.rule = rule;
+    options.precision = runtime_.precision;
     options.episodes = config_.eval.episodes;
     options.seed = config_.eval.seed;
     options.environment = {config_.physics, dataset_id_};
@@ -59,8 +61,9 @@ MetricValues RunEvaluator::evaluate(const std::filesystem::path& checkpoint, int
     values.emplace_back("eval/" + to_string(rule) + "/return", result.mean());
     values.emplace_back("eval/" + to_string(rule) + "/return_std", result.std());
     if (score) values.emplace_back("eval/" + to_string(rule) + "/normalised_score", *score);
-    log().info("step {}: rule {}: return {:.1f} +- {:.1f}{}", step, to_string(rule), result.mean(),
-               result.std(), score ? fmt::format(", normalised {:.1f}", *score) : "");
+    log().info("seed {}, step {}: rule {}: return {:.1f} +- {:.1f}{}", config_.seed, step,
+               to_string(rule), result.mean(), result.std(),
+               score ? fmt::format(", normalised {:.1f}", *score) : "");
   }
   return values;
 }

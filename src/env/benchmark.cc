@@ -3,7 +3,6 @@
 #include <mujoco/mujoco.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "drop/base/error.h"
+#include "drop/base/timing.h"
 #include "drop/env/vector_environment.h"
 #include "env/mujoco_environment.h"
 
@@ -25,12 +25,6 @@ struct Start {
   std::vector<double> qvel;
   std::vector<double> task_state;
 };
-
-double seconds_of(const auto& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 const mjModel& model_of(const VectorEnvironment& environments, int64_t index) {
   const auto* environment = dynamic_cast<const MujocoEnvironment*>(&environments[index]);

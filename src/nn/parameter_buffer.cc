@@ -25,11 +25,19 @@ ParameterBuffer::ParameterBuffer(std::vector<ParameterSpec> specs, const at::Ten
   }
 }
 
-const at::Tensor& ParameterBuffer::view(std::string_view name) const {
+size_t ParameterBuffer::index(std::string_view name) const {
   for (size_t i = 0; i < specs_.size(); ++i) {
-    if (specs_[i].name == name) return views_[i];
+    if (specs_[i].name == name) return i;
   }
   throw std::out_of_range("no parameter named " + std::string(name));
+}
+
+const at::Tensor& ParameterBuffer::view(std::string_view name) const { return views_[index(name)]; }
+
+int64_t ParameterBuffer::offset(std::string_view name) const { return offsets_[index(name)]; }
+
+const ParameterSpec& ParameterBuffer::spec(std::string_view name) const {
+  return specs_[index(name)];
 }
 
 bool ParameterBuffer::contains(std::string_view name) const {

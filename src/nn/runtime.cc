@@ -6,8 +6,15 @@
 #include <torch/headeronly/version.h>
 
 #include "drop/base/error.h"
+#include "kernels/dense_backend.h"
 
 namespace drop {
+
+FullPrecision::FullPrecision() : allowed_(at::globalContext().allowTF32CuBLAS()) {
+  at::globalContext().setAllowTF32CuBLAS(false);
+}
+
+FullPrecision::~FullPrecision() { at::globalContext().setAllowTF32CuBLAS(allowed_); }
 
 bool cuda_available() {
 #ifdef DROP_WITH_CUDA
@@ -28,12 +35,15 @@ Runtime configure_runtime(Device device, Precision precision, int64_t threads) {
   }
   if (device != Device::kCpu && cuda_available()) runtime.device = at::Device(at::kCUDA, 0);
 
-  // precision: the eager engine computes in float32, with TF32 products on a GPU if asked for
-  runtime.precision = precision == Precision::kAuto ? Precision::kFp32 : precision;
-  if (runtime.precision == Precision::kBf16) {
+  // precision
+  const bool on_cpu = runtime.device.is_cpu();
+  runtime.precision = precision;
+  if (precision == Precision::kAuto)
+    runtime.precision = on_cpu ? Precision::kFp32 : Precision::kTf32;
+  if (runtime.precision == Precision::kBf16 && on_cpu && !cpu_has_bf16()) {
     throw UsageError(
-        "precision: found bf16; allowed in this version: auto, fp32, tf32 (CUDA); set precision: "
-        "auto");
+        "precision: found bf16, but this CPU has neither AMX nor AVX512-BF16; allowed here: auto, "
+        "fp32; set precision: auto");
   }
   if (runtime.precision == Precision::kTf32 && !runtime.device.is_cuda()) {
     throw UsageError(
@@ -55,6 +65,7 @@ Runtime configure_runtime(Device device, Precision precision, int64_t threads) {
 Report runtime_report(const Runtime& runtime) {
   return {{"libtorch", TORCH_VERSION},
           {"blas", at::hasMKL() ? "MKL" : "not MKL"},
+          {"cpu bf16", cpu_has_bf16() ? "yes" : "no"},
           {"device", runtime.device.str()},
           {"precision", to_string(runtime.precision)},
           {"threads", std::to_string(runtime.threads)}};

@@ -4,49 +4,20 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
-#include <vector>
+#include "search/ascent_pieces.h"
 
 namespace drop {
 
-namespace {
-
-// rows in flight at once: bounds the memory that activations take
-constexpr int64_t kMaxRows = 16384;
-
-}  // namespace
-
 AscentResult AutogradAscent::run(const at::Tensor& states, const at::Tensor& starts,
                                  const AscentOptions& options) {
-  const int64_t num_states = starts.size(0);
-  const int64_t num_starts = starts.size(1);
-  EncodedStates encoded;
-  {
-    const at::NoGradGuard no_grad;
-    encoded = model_.encode(states);
-  }
-  // pieces of whole states and of starts, so that many starts at one state fit as well
-  const int64_t starts_a_piece = std::min(num_starts, kMaxRows);
-  const int64_t states_a_piece = std::max<int64_t>(1, kMaxRows / starts_a_piece);
-  std::vector<at::Tensor> embeddings;
-  std::vector<at::Tensor> scores;
-  for (int64_t state = 0; state < num_states; state += states_a_piece) {
-    const int64_t count = std::min(states_a_piece, num_states - state);
-    const EncodedStates piece = {encoded.policy.narrow(0, state, count),
-                                 encoded.score.narrow(0, state, count)};
-    std::vector<at::Tensor> piece_embeddings;
-    std::vector<at::Tensor> piece_scores;
-    for (int64_t start = 0; start < num_starts; start += starts_a_piece) {
-      const int64_t width = std::min(starts_a_piece, num_starts - start);
-      AscentResult result =
-          ascend(piece, starts.narrow(0, state, count).narrow(1, start, width), options);
-      piece_embeddings.push_back(result.embeddings);
-      piece_scores.push_back(result.scores);
+  return run_in_pieces(states, starts, [&](const at::Tensor& some, const at::Tensor& from) {
+    EncodedStates encoded;
+    {
+      const at::NoGradGuard no_grad;
+      encoded = model_.encode(some);
     }
-    embeddings.push_back(at::cat(piece_embeddings, 1));
-    scores.push_back(at::cat(piece_scores, 1));
-  }
-  return {at::cat(embeddings, 0), at::cat(scores, 0)};
+    return ascend(encoded, from, options);
+  });
 }
 
 AscentResult AutogradAscent::ascend(const EncodedStates& states, const at::Tensor& starts,

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "drop/nn/runtime.h"
+
 namespace drop {
 
 namespace {
@@ -65,13 +67,15 @@ class GradAdaRule : public SearchRule {
 
 }  // namespace
 
-EmbeddingSearch::EmbeddingSearch(const TrainedModel& trained, const SearchConfig& config)
+EmbeddingSearch::EmbeddingSearch(const TrainedModel& trained, const SearchConfig& config,
+                                 Precision precision)
     : trained_(trained),
       options_(AscentOptions::from(config)),
-      engine_(make_ascent_engine(config.engine, trained.model)) {}
+      engine_(make_ascent_engine(config.engine, precision, trained.model)) {}
 
 Inference EmbeddingSearch::best(const at::Tensor& states) const {
   const at::NoGradGuard no_grad;
+  const FullPrecision full;
   const EncodedStates encoded = trained_.model.encode(states);
   const at::Tensor& z = trained_.embeddings;
   const int64_t piece = std::max<int64_t>(1, kMaxRows / std::max<int64_t>(1, states.size(0)));

@@ -60,7 +60,7 @@ void EagerStepEngine::advance(int64_t count) {
   }
 }
 
-StepMetrics EagerStepEngine::metrics() const {
+StepMetrics EagerStepEngine::metrics(size_t /*seed*/) const {
   StepMetrics metrics;
   if (!last_.behaviour.defined()) return metrics;
   metrics.behaviour = last_.behaviour.item<double>();
@@ -71,7 +71,7 @@ StepMetrics EagerStepEngine::metrics() const {
   return metrics;
 }
 
-std::optional<BadStep> EagerStepEngine::first_bad_step() const {
+std::optional<BadStep> EagerStepEngine::first_bad_step(size_t /*seed*/) const {
   const at::Tensor host = first_bad_.cpu();
   const double* values = host.const_data_ptr<double>();
   if (values[0] < 0) return std::nullopt;

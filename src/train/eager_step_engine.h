@@ -13,8 +13,8 @@ class EagerStepEngine : public StepEngine {
 
   std::string_view name() const override { return "eager"; }
   void advance(int64_t count) override;
-  StepMetrics metrics() const override;
-  std::optional<BadStep> first_bad_step() const override;
+  StepMetrics metrics(size_t seed = 0) const override;
+  std::optional<BadStep> first_bad_step(size_t seed = 0) const override;
 
   /// One step on a given batch.
   void step(const Batch& batch, const at::Tensor& uniform_z);

@@ -4,6 +4,8 @@
 
 #include "drop/base/error.h"
 #include "train/eager_step_engine.h"
+#include "train/fused_step_engine.h"
+#include "train/graph_step_engine.h"
 
 namespace drop {
 
@@ -16,6 +18,24 @@ DropModel initialised(const ModelShape& shape, uint64_t seed, const at::TensorOp
   return model;
 }
 
+// several seeds, each with an engine of its own
+class SequentialEngines : public StepEngine {
+ public:
+  explicit SequentialEngines(std::vector<std::unique_ptr<StepEngine>> engines)
+      : engines_(std::move(engines)) {}
+  std::string_view name() const override { return engines_.front()->name(); }
+  void advance(int64_t count) override {
+    for (const auto& engine : engines_) engine->advance(count);
+  }
+  StepMetrics metrics(size_t seed) const override { return engines_.at(seed)->metrics(); }
+  std::optional<BadStep> first_bad_step(size_t seed) const override {
+    return engines_.at(seed)->first_bad_step();
+  }
+
+ private:
+  std::vector<std::unique_ptr<StepEngine>> engines_;
+};
+
 }  // namespace
 
 TrainState::TrainState(const ModelShape& shape, const TrainConfig& config, double reward_scale,
@@ -26,13 +46,39 @@ TrainState::TrainState(const ModelShape& shape, const TrainConfig& config, doubl
                  config.conservative_threshold * reward_scale, options),
       seed(seed) {}
 
-std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, TrainState& state,
-                                             const Sampler& sampler, const TrainConfig& config) {
-  if (kind == StepEngineKind::kAuto || kind == StepEngineKind::kEager) {
-    return std::make_unique<EagerStepEngine>(state, &sampler, config);
+StepEngineKind resolved_engine(StepEngineKind kind, at::Device device) {
+  if (kind != StepEngineKind::kAuto) return kind;
+  return device.is_cpu() ? StepEngineKind::kFused : StepEngineKind::kGraph;
+}
+
+std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, Precision precision,
+                                             const std::vector<SeedRun>& seeds,
+                                             const TrainConfig& config) {
+  const at::Device device = seeds.at(0).state->model.parameters().flat().device();
+  kind = resolved_engine(kind, device);
+  if (kind == StepEngineKind::kEager && precision == Precision::kBf16) {
+    throw UsageError(
+        "precision: found bf16 with train.engine: eager; allowed: auto, fp32, tf32 (CUDA); set "
+        "train.engine: auto");
   }
-  throw UsageError("train.engine: found " + to_string(kind) +
-                   "; allowed in this version: auto, eager");
+#ifdef DROP_WITH_CUDA
+  if (kind == StepEngineKind::kGraph && device.is_cuda())
+    return std::make_unique<GraphStepEngine>(seeds, config, precision);
+#endif
+  if (kind == StepEngineKind::kGraph || (kind == StepEngineKind::kFused && !device.is_cpu())) {
+    throw UsageError("train.engine: found " + to_string(kind) + " on " + device.str() +
+                     "; allowed there: auto, eager, " + (device.is_cpu() ? "fused" : "graph"));
+  }
+  std::vector<std::unique_ptr<StepEngine>> engines;
+  for (const SeedRun& seed : seeds) {
+    if (kind == StepEngineKind::kEager)
+      engines.push_back(std::make_unique<EagerStepEngine>(*seed.state, seed.sampler, config));
+    else
+      engines.push_back(std::make_unique<FusedStepEngine>(*seed.state, seed.sampler, config,
+                                                          seed.sampler->batch_size(), precision));
+  }
+  if (engines.size() == 1) return std::move(engines.front());
+  return std::make_unique<SequentialEngines>(std::move(engines));
 }
 
 at::Tensor draw_uniform_z(uint64_t seed, int64_t step, int64_t batch_size, int64_t embedding_dim,

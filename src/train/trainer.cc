@@ -68,12 +68,13 @@ struct Trainer::Clock {
 };
 
 Trainer::Trainer(TrainerInputs inputs, const RunFolder& folder, const TrainState& state,
-                 const Sampler& sampler, StepEngine& engine)
+                 const Sampler& sampler, StepEngine& engine, size_t seed_index)
     : inputs_(std::move(inputs)),
       folder_(folder),
       state_(state),
       sampler_(sampler),
       engine_(engine),
+      seed_index_(seed_index),
       clock_(std::make_unique<Clock>()) {
   clock_->earlier_s = earlier_wall_time(folder_.metrics(), state_.step);
   clock_->first_step = state_.step;
@@ -83,58 +84,80 @@ Trainer::Trainer(TrainerInputs inputs, const RunFolder& folder, const TrainState
 
 Trainer::~Trainer() = default;
 
-void Trainer::run() {
-  const TrainConfig& train = inputs_.config.train;
-  Progress progress("train", train.steps, inputs_.quiet, kPlainProgressSeconds, state_.step);
-  const auto status = [&](const std::string& name) {
-    const double rate =
-        static_cast<double>(state_.step - clock_->first_step) / clock_->training_s();
-    const double eta = rate > 0 ? static_cast<double>(train.steps - state_.step) / rate : 0.0;
-    folder_.write_status({name, state_.step, rate, eta});
-    clock_->last_status = SteadyClock::now();
+void Trainer::write_status(const std::string& state) {
+  const double rate = static_cast<double>(state_.step - clock_->first_step) / clock_->training_s();
+  const auto left = static_cast<double>(inputs_.config.train.steps - state_.step);
+  folder_.write_status({state, state_.step, rate, rate > 0 ? left / rate : 0.0});
+  clock_->last_status = SteadyClock::now();
+}
+
+void Trainer::log_and_save_if_due() {
+  const Config& config = inputs_.config;
+  const bool last = state_.step == config.train.steps;
+  if (is_due(state_.step, config.train.log_every) || last) log_metrics();
+  if (is_due(state_.step, config.checkpoint.every) || evaluation_due() || last) save();
+}
+
+void Trainer::run_together(const std::vector<Trainer*>& trainers) {
+  const Trainer& first = *trainers.at(0);
+  const int64_t steps = first.inputs_.config.train.steps;
+  const int64_t& step = first.state_.step;
+  Progress progress("train", steps, first.inputs_.quiet, kPlainProgressSeconds, step);
+  // what happens between bursts does not count as training speed
+  const auto between_bursts = [&](const auto& work) {
+    const auto start = SteadyClock::now();
+    for (Trainer* trainer : trainers) work(*trainer);
+    for (Trainer* trainer : trainers) trainer->clock_->paused_s += seconds_since(start);
   };
-  status("running");
+  const auto leave = [&](const std::string& state) {
+    progress.finish();
+    for (Trainer* trainer : trainers) {
+      for (const auto& sink : trainer->sinks_) sink->flush();
+      trainer->write_status(state);
+    }
+  };
+  for (Trainer* trainer : trainers) trainer->write_status("running");
   try {
-    if (state_.step == 0) save();
-    evaluate_if_due();  // one that a signal cut short, or of a run of no steps
+    between_bursts([](Trainer& trainer) {
+      if (trainer.state_.step == 0) trainer.save();
+    });
+    // one that a signal cut short, or of a run of no steps
+    between_bursts([](Trainer& trainer) { trainer.evaluate_if_due(); });
 
     int64_t burst = 1;
-    while (state_.step < train.steps) {
+    while (step < steps) {
       // a burst that ends at the next thing to do, or soon enough for a signal
       const auto burst_start = SteadyClock::now();
-      const int64_t count = std::min(burst, next_stop() - state_.step);
-      engine_.advance(count);
-      check_finite();
+      const int64_t count = std::min(burst, first.next_stop() - step);
+      first.engine_.advance(count);
+      for (Trainer* trainer : trainers) trainer->check_finite();
       const double elapsed = std::max(1e-6, seconds_since(burst_start));
       burst = std::max<int64_t>(
           1, static_cast<int64_t>(static_cast<double>(count) * kBurstSeconds / elapsed));
 
-      // what is due at this step
-      const bool last = state_.step == train.steps;
-      if (is_due(state_.step, train.log_every) || last) log_metrics();
-      if (is_due(state_.step, inputs_.config.checkpoint.every) || evaluation_due() || last) save();
-      evaluate_if_due();
+      // all seeds are saved before the first is evaluated, which a signal may cut short
+      between_bursts([](Trainer& trainer) { trainer.log_and_save_if_due(); });
+      between_bursts([](Trainer& trainer) { trainer.evaluate_if_due(); });
       if (stop_requested()) {
-        if (!std::filesystem::exists(folder_.training_file(state_.step))) save();
-        throw Interrupted("stopped by a signal at step " + std::to_string(state_.step) +
+        for (Trainer* trainer : trainers) {
+          if (!std::filesystem::exists(trainer->folder_.training_file(step))) trainer->save();
+        }
+        throw Interrupted("stopped by a signal at step " + std::to_string(step) +
                           "; saved, continue with --resume");
       }
-      if (seconds_since(clock_->last_status) > kStatusSeconds) status("running");
-      const StepMetrics now = engine_.metrics();
-      progress.update(state_.step, "behaviour " + shortest(std::round(now.behaviour * 1e3) / 1e3) +
-                                       "  td " + shortest(std::round(now.td * 1e6) / 1e6));
+      if (seconds_since(first.clock_->last_status) > kStatusSeconds) {
+        for (Trainer* trainer : trainers) trainer->write_status("running");
+      }
+      const StepMetrics now = first.engine_.metrics(first.seed_index_);
+      progress.update(step, "behaviour " + shortest(std::round(now.behaviour * 1e3) / 1e3) +
+                                "  td " + shortest(std::round(now.td * 1e6) / 1e6));
     }
-    progress.finish();
-    status("finished");
+    leave("finished");
   } catch (const Interrupted&) {
-    progress.finish();
-    for (const auto& sink : sinks_) sink->flush();
-    status("interrupted");
+    leave("interrupted");
     throw;
   } catch (...) {
-    progress.finish();
-    for (const auto& sink : sinks_) sink->flush();
-    status("failed");
+    leave("failed");
     throw;
   }
 }
@@ -156,7 +179,6 @@ bool Trainer::evaluation_due() const {
 }
 
 void Trainer::save() {
-  const auto start = SteadyClock::now();
   const int64_t step = state_.step;
   inputs_.origin.step = step;
   // metrics first: once a checkpoint stands, a resumed run does not measure its steps again
@@ -166,12 +188,11 @@ void Trainer::save() {
                   inputs_.selftest_states);
   save_training_file(folder_.training_file(step), state_, folder_.checkpoint(step));
   folder_.rotate_checkpoints(inputs_.config.checkpoint.keep);
-  clock_->paused_s += seconds_since(start);
 }
 
 void Trainer::log_metrics() {
   const double scale = inputs_.origin.reward_scale;
-  const StepMetrics metrics = engine_.metrics();
+  const StepMetrics metrics = engine_.metrics(seed_index_);
   EmbeddingHealth health;
   {
     const at::NoGradGuard no_grad;
@@ -195,17 +216,18 @@ void Trainer::log_metrics() {
       !warned_collapse_) {
     warned_collapse_ = true;
     log().warn(
-        "step {}: the embeddings have collapsed (mean distance to the nearest other one {:.2g}, "
+        "seed {}, step {}: the embeddings have collapsed (mean distance to the nearest other one "
+        "{:.2g}, "
         "{:.0f} % of their "
         "coordinates saturated): sub-tasks can no longer be told apart. Cure: scale the rewards "
         "down "
         "(train.reward_scale: auto) and use train.multiplier: hinge",
-        state_.step, health.nearest_distance, 100.0 * health.saturated_share);
+        inputs_.config.seed, state_.step, health.nearest_distance, 100.0 * health.saturated_share);
   }
 }
 
 void Trainer::check_finite() {
-  const std::optional<BadStep> bad = engine_.first_bad_step();
+  const std::optional<BadStep> bad = engine_.first_bad_step(seed_index_);
   if (!bad) return;
   // the batch of that step, drawn again: a pure function of seed and step
   const DrawnRows drawn = sampler_.draw_rows(bad->step);
@@ -230,14 +252,12 @@ void Trainer::check_finite() {
 
 void Trainer::evaluate_if_due() {
   if (!evaluation_due() || inputs_.evaluator->done(state_.step)) return;
-  const auto start = SteadyClock::now();
   const MetricValues values =
       inputs_.evaluator->evaluate(folder_.checkpoint(state_.step), state_.step);
   for (const auto& sink : sinks_) {
     sink->write(state_.step, clock_->wall_s(), values);
     sink->flush();
   }
-  clock_->paused_s += seconds_since(start);
 }
 
 bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256) {

@@ -59,7 +59,9 @@ TEST_F(BadInput, CommandLines) {
   // parts of the design that this version lacks are named, not ignored
   expect_override_refused({"model.embedding=cvae"}, 2, {"model.embedding", "cvae"});
   expect_override_refused({"train.engine=graph"}, 2, {"train.engine", "graph"});
-  expect_override_refused({"precision=bf16"}, 2, {"precision", "bf16"});
+  expect_override_refused({"precision=bf16", "train.engine=eager"}, 2, {"precision", "bf16"});
+  expect_override_refused({"precision=tf32"}, 2, {"precision", "tf32"});
+  expect_train_refuses({"--config", config(), "--check-engines", "0"}, 2, {"--check-engines"});
 }
 
 TEST_F(BadInput, DataFiles) {

@@ -201,6 +201,17 @@ TEST_F(Resume, AFinishedRunStaysAsItIs) {
             testing::data_hash(checkpoint_of(testing::finished_run(), 20)));
 }
 
+TEST_F(Resume, SeedsThatStandAtDifferentStepsGoOnToTheSameEnd) {
+  const Arguments both = Arguments{"--quiet"} + set({"seeds=[0, 1]"});
+  expect_done(train(file("alone/seed_0"), Arguments{"--quiet"} + until(40)));
+  expect_done(train(file("alone"), both + Arguments{"--resume"} + until(60)));
+  expect_done(train(file("together"), both + until(60)));
+  for (const char* seed : {"/seed_0", "/seed_1"}) {
+    expect_same_state(file("alone") + seed, file("together") + seed, 60);
+    EXPECT_EQ(state_of(file("alone") + seed), "finished");
+  }
+}
+
 TEST_F(Resume, OneFolderHasOneTrainer) {
   const std::string run = file("run");
   Process first(train_command(run, Arguments{"--quiet"} + set({kEndless})));

@@ -70,6 +70,7 @@ TEST_F(DropTrain, ProvenanceSaysWhatMadeTheRun) {
   }
   EXPECT_EQ(provenance["device"], "cpu");
   EXPECT_EQ(provenance["precision"], "fp32");
+  EXPECT_EQ(provenance["engine"], "fused");
   EXPECT_EQ(provenance["threads"], "1");
   EXPECT_EQ(provenance["seed"], 0);
   EXPECT_THAT(provenance["command_line"].get<std::string>(), HasSubstr("--out " + run));
@@ -173,6 +174,15 @@ TEST_F(DropTrain, TheSeedDecidesEverything) {
     EXPECT_NE(testing::data_hash(checkpoint_of(file("both/seed_0"), step)),
               testing::data_hash(checkpoint_of(file("both/seed_1"), step)));
   }
+}
+
+TEST_F(DropTrain, TheEnginesOfThisMachineAreChecked) {
+  const ProcessResult result = train(file("run"), {"--check-engines", "30", "--quiet"});
+  expect_done(result);
+  EXPECT_THAT(result.out, HasSubstr("step fused"));
+  EXPECT_THAT(result.out, HasSubstr("ascent cpu"));
+  EXPECT_THAT(result.out, ::testing::Not(HasSubstr("FAILED")));
+  EXPECT_FALSE(std::filesystem::exists(file("run")));  // nothing is written
 }
 
 TEST_F(DropTrain, EvaluationOnTheWayIsWrittenAndChangesNothing) {

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -103,6 +105,82 @@ TEST(Sampler, ABatchIsAPureFunctionOfSeedAndStep) {
   EXPECT_NE(sampler.draw_rows(8).rows, first.rows);
   EXPECT_EQ(make_sampler(32, 4).draw_rows(7).rows, first.rows);
   EXPECT_NE(make_sampler(32, 5).draw_rows(7).rows, first.rows);
+}
+
+// wide rows of noise, so that a value out of place is seen
+Sampler make_wide_sampler(int64_t batch, int64_t subtasks_per_batch) {
+  constexpr int64_t kStateDim = 11, kActionDim = 3;
+  TrajectoryDataset data = numbered_rows();
+  data.state_dim = kStateDim;
+  data.action_dim = kActionDim;
+  data.observations.clear();
+  data.actions.clear();
+  for (int64_t i = 0; i < kRows * kStateDim; ++i)
+    data.observations.push_back(std::sin(static_cast<float>(i)));
+  for (int64_t i = 0; i < kRows * kActionDim; ++i)
+    data.actions.push_back(std::cos(static_cast<float>(i)));
+  // the last row is a terminal: it can be drawn and has no successor
+  data.terminals.back() = 1;
+  data.trajectories.back().terminal = true;
+  const std::vector<Trajectory> trajectories = data.trajectories;
+  const Normaliser normaliser = fit_normaliser(data.observations, kStateDim);
+  return Sampler(std::move(data), trajectories, two_subtasks(), normaliser, {0.5, 1.0},
+                 {batch, subtasks_per_batch, 9}, at::kCPU);
+}
+
+TEST(Sampler, DrawIntoFillsTheSameBatchBitByBit) {
+  for (const int64_t batch_size : {1, 63, 64, 65, 200}) {
+    for (const int64_t subtasks_per_batch : {0, 3}) {
+      const Sampler sampler = make_wide_sampler(batch_size, subtasks_per_batch);
+      const auto like = [](const at::Tensor& tensor) { return at::full_like(tensor, -77); };
+      for (int64_t step = 0; step < 5; ++step) {
+        const Batch batch = sampler.draw(step);
+        const Batch raw = {like(batch.states),      like(batch.actions),      like(batch.rewards),
+                           like(batch.next_states), like(batch.next_actions), like(batch.terminals),
+                           like(batch.subtasks)};
+        sampler.draw_into(step,
+                          {raw.states.data_ptr<float>(), raw.actions.data_ptr<float>(),
+                           raw.rewards.data_ptr<float>(), raw.next_states.data_ptr<float>(),
+                           raw.next_actions.data_ptr<float>(), raw.terminals.data_ptr<float>(),
+                           raw.subtasks.data_ptr<int64_t>()});
+        EXPECT_TRUE(at::equal(raw.states, batch.states));
+        EXPECT_TRUE(at::equal(raw.actions, batch.actions));
+        EXPECT_TRUE(at::equal(raw.rewards, batch.rewards));
+        EXPECT_TRUE(at::equal(raw.next_states, batch.next_states));
+        EXPECT_TRUE(at::equal(raw.next_actions, batch.next_actions));
+        EXPECT_TRUE(at::equal(raw.terminals, batch.terminals));
+        EXPECT_TRUE(at::equal(raw.subtasks, batch.subtasks));
+      }
+    }
+  }
+}
+
+TEST(Sampler, WideRowsAreTheDatasRows) {
+  const Sampler sampler = make_wide_sampler(300, 0);
+  std::vector<float> observations;
+  for (int64_t i = 0; i < kRows * 11; ++i) observations.push_back(std::sin(static_cast<float>(i)));
+  const Normaliser normaliser = fit_normaliser(observations, 11);
+  normaliser.apply(observations);
+  const at::Tensor states = at::from_blob(observations.data(), {kRows, 11}, at::kFloat);
+  const DrawnRows drawn = sampler.draw_rows(2);
+  const Batch batch = sampler.draw(2);
+  EXPECT_TRUE(std::find(drawn.rows.begin(), drawn.rows.end(), kRows - 1) != drawn.rows.end());
+  for (int64_t i = 0; i < 300; ++i) {
+    const int64_t row = drawn.rows[static_cast<size_t>(i)];
+    const int64_t next = std::min(row + 1, kRows - 1);
+    EXPECT_TRUE(at::equal(batch.states[i], states[row]));
+    EXPECT_TRUE(at::equal(batch.next_states[i], states[next]));
+    EXPECT_EQ(batch.actions[i][2].item<float>(), std::cos(static_cast<float>(3 * row + 2)));
+    EXPECT_EQ(batch.next_actions[i][0].item<float>(), std::cos(static_cast<float>(3 * next)));
+  }
+}
+
+// drawn before the fast path was written: what a seed trains on stays as it is
+TEST(Sampler, DrawsWhatItAlwaysDrew) {
+  const DrawnRows drawn = make_sampler(8, 1).draw_rows(5);
+  EXPECT_EQ(drawn.rows, (std::vector<int64_t>{16, 5, 18, 3, 1, 18, 15, 2}));
+  EXPECT_EQ(make_sampler(8, 1, 3).draw_rows(5).rows,
+            (std::vector<int64_t>{16, 5, 18, 16, 1, 18, 15, 2}));
 }
 
 TEST(Sampler, LiteralFormDrawsOneSubtaskForTheWholeBatch) {

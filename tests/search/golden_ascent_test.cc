@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "drop/search/ascent_engine.h"
 #include "drop/search/embedding_search.h"
-#include "search/autograd_ascent.h"
 #include "support/golden.h"
 
 namespace drop {
@@ -13,7 +13,12 @@ namespace {
 using testing::deviation;
 using testing::GoldenFile;
 
-class GoldenAscent : public ::testing::TestWithParam<at::ScalarType> {
+struct Case {
+  at::ScalarType type;
+  AscentEngineKind engine;
+};
+
+class GoldenAscent : public ::testing::TestWithParam<Case> {
  protected:
   GoldenAscent() : golden_("golden_ascent.safetensors"), trained_(make_trained()) {}
 
@@ -24,17 +29,18 @@ class GoldenAscent : public ::testing::TestWithParam<at::ScalarType> {
     shape.num_subtasks = golden_["embeddings"].size(0);
     shape.embedding_dim = golden_["embeddings"].size(1);
     shape.hidden_width = golden_["param.policy.state_encoder.0.bias"].size(0);
-    TrainedModel trained{{}, DropModel(shape, at::TensorOptions(GetParam())), {}, {}, {}};
+    TrainedModel trained{{}, DropModel(shape, at::TensorOptions(GetParam().type)), {}, {}, {}};
     ParameterBuffer& parameters = trained.model.parameters();
     for (size_t i = 0; i < parameters.specs().size(); ++i) {
       parameters.views()[i].copy_(golden_["param." + parameters.specs()[i].name]);
     }
-    trained.embeddings = golden_["embeddings"].to(GetParam());
+    trained.embeddings = golden_["embeddings"].to(GetParam().type);
     return trained;
   }
 
   SearchConfig setting(const std::string& name) const {
     SearchConfig config;
+    config.engine = GetParam().engine;
     config.ascent_steps = static_cast<int64_t>(golden_.number(name + ".ascent_steps"));
     config.ascent_step_size = golden_.number(name + ".ascent_step_size");
     config.clip = golden_.on(name + ".clip");
@@ -43,9 +49,12 @@ class GoldenAscent : public ::testing::TestWithParam<at::ScalarType> {
     return config;
   }
 
-  at::Tensor states() const { return golden_["states"].to(GetParam()); }
-  at::Tensor starts() const { return golden_["starts"].to(GetParam()); }
-  double tolerance() const { return GetParam() == at::kDouble ? 1e-10 : 1e-5; }
+  at::Tensor states() const { return golden_["states"].to(GetParam().type); }
+  at::Tensor starts() const { return golden_["starts"].to(GetParam().type); }
+  std::unique_ptr<AscentEngine> engine() const {
+    return make_ascent_engine(GetParam().engine, Precision::kFp32, trained_.model);
+  }
+  double tolerance() const { return GetParam().type == at::kDouble ? 1e-10 : 1e-5; }
 
   GoldenFile golden_;
   TrainedModel trained_;
@@ -59,9 +68,9 @@ TEST_P(GoldenAscent, GradientWithRespectToTheEmbedding) {
 }
 
 TEST_P(GoldenAscent, EndPointsAndScoresOfEachSetting) {
-  AutogradAscent engine(trained_.model);
+  const std::unique_ptr<AscentEngine> engine = this->engine();
   for (const char* name : {"plain", "normalised", "unclipped", "best_iterate", "no_steps"}) {
-    const AscentResult result = engine.run(states(), starts(), AscentOptions::from(setting(name)));
+    const AscentResult result = engine->run(states(), starts(), AscentOptions::from(setting(name)));
     EXPECT_LT(deviation(result.embeddings, golden_["f64." + std::string(name) + ".ends"]),
               tolerance())
         << name;
@@ -87,19 +96,24 @@ TEST_P(GoldenAscent, TheFourRules) {
 }
 
 TEST_P(GoldenAscent, RowsInOneBatchEqualRowsAlone) {
-  AutogradAscent engine(trained_.model);
+  const std::unique_ptr<AscentEngine> engine = this->engine();
   const AscentOptions options = AscentOptions::from(setting("plain"));
-  const AscentResult together = engine.run(states(), starts(), options);
+  const AscentResult together = engine->run(states(), starts(), options);
   for (int64_t state = 0; state < states().size(0); ++state) {
     const AscentResult alone =
-        engine.run(states().narrow(0, state, 1), starts().narrow(0, state, 1), options);
+        engine->run(states().narrow(0, state, 1), starts().narrow(0, state, 1), options);
     EXPECT_LT(deviation(alone.embeddings[0], together.embeddings[state]), tolerance());
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, GoldenAscent, ::testing::Values(at::kDouble, at::kFloat),
+INSTANTIATE_TEST_SUITE_P(All, GoldenAscent,
+                         ::testing::Values(Case{at::kDouble, AscentEngineKind::kAutograd},
+                                           Case{at::kFloat, AscentEngineKind::kAutograd},
+                                           Case{at::kDouble, AscentEngineKind::kCpu},
+                                           Case{at::kFloat, AscentEngineKind::kCpu}),
                          [](const auto& info) {
-                           return info.param == at::kDouble ? "float64" : "float32";
+                           return to_string(info.param.engine) +
+                                  (info.param.type == at::kDouble ? "_float64" : "_float32");
                          });
 
 }  // namespace

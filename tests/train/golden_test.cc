@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "train/eager_step_engine.h"
+#include "train/fused_step_engine.h"
 
 namespace drop {
 namespace {
@@ -20,6 +21,7 @@ constexpr double kDoubleTolerance = 1e-10;
 struct Case {
   std::string name;
   at::ScalarType type;
+  StepEngineKind engine;
 };
 
 class GoldenTraining : public ::testing::TestWithParam<Case> {
@@ -82,61 +84,80 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
     return GetParam().type == at::kDouble ? kDoubleTolerance : kFloatTolerance;
   }
 
+  template <typename Engine>
+  void expect_ten_steps(Engine engine, const TrainState& state) const {
+    const int64_t steps = golden_["batch.states"].size(0);
+    ASSERT_EQ(steps, 10);
+    const auto near = [&](double found, const at::Tensor& series, int64_t t) {
+      const double scale = std::max(1e-6, series.abs().max().item<double>());
+      EXPECT_NEAR(found, series[t].item<double>(), tolerance() * scale) << "step " << t;
+    };
+    for (int64_t t = 0; t < steps; ++t) {
+      near(state.multiplier.value().item<double>(), expected("multiplier"), t);
+      engine.step(batch(t), uniform_z(t));
+      const StepMetrics metrics = engine.metrics();
+      near(metrics.behaviour, expected("loss_behaviour"), t);
+      near(metrics.td, expected("loss_td"), t);
+      near(metrics.conservative_gap, expected("conservative_gap"), t);
+    }
+    near(state.multiplier.value().item<double>(), expected("multiplier"), steps);
+    for (const ParameterBuffer* buffer :
+         {&state.model.parameters(), &state.model.target_parameters()}) {
+      for (size_t i = 0; i < buffer->specs().size(); ++i) {
+        const std::string& name = buffer->specs()[i].name;
+        EXPECT_LT(deviation(buffer->views()[i], expected("final." + name)), tolerance()) << name;
+      }
+    }
+    EXPECT_EQ(state.step, steps);
+    EXPECT_FALSE(engine.first_bad_step().has_value());
+  }
+
   GoldenFile golden_;
 };
 
 TEST_P(GoldenTraining, GradientsOfTheFirstStep) {
   TrainState state = initial_state();
-  EagerStepEngine engine(state, nullptr, config());
-  engine.compute_gradients(batch(0), uniform_z(0));
-  const ParameterBuffer& gradients = engine.gradients();
-  for (size_t i = 0; i < gradients.specs().size(); ++i) {
-    const std::string& name = gradients.specs()[i].name;
-    EXPECT_LT(deviation(gradients.views()[i], expected("grad." + name)), tolerance()) << name;
+  ParameterBuffer found = state.model.parameters().like();
+  if (GetParam().engine == StepEngineKind::kEager) {
+    EagerStepEngine engine(state, nullptr, config());
+    engine.compute_gradients(batch(0), uniform_z(0));
+    found.flat().copy_(engine.gradients().flat());
+  } else {
+    FusedStepEngine engine(state, nullptr, config(), batch(0).states.size(0), Precision::kFp32);
+    engine.compute_gradients(batch(0), uniform_z(0));
+    found.flat().copy_(engine.gradients());
+  }
+  for (size_t i = 0; i < found.specs().size(); ++i) {
+    const std::string& name = found.specs()[i].name;
+    EXPECT_LT(deviation(found.views()[i], expected("grad." + name)), tolerance()) << name;
   }
 }
 
 TEST_P(GoldenTraining, LossesAndWeightsOverTenSteps) {
   TrainState state = initial_state();
-  EagerStepEngine engine(state, nullptr, config());
-  const int64_t steps = golden_["batch.states"].size(0);
-  ASSERT_EQ(steps, 10);
-  const auto near = [&](double found, const at::Tensor& series, int64_t t) {
-    const double scale = std::max(1e-6, series.abs().max().item<double>());
-    EXPECT_NEAR(found, series[t].item<double>(), tolerance() * scale) << "step " << t;
-  };
-  for (int64_t t = 0; t < steps; ++t) {
-    near(state.multiplier.value().item<double>(), expected("multiplier"), t);
-    engine.step(batch(t), uniform_z(t));
-    const StepMetrics metrics = engine.metrics();
-    near(metrics.behaviour, expected("loss_behaviour"), t);
-    near(metrics.td, expected("loss_td"), t);
-    near(metrics.conservative_gap, expected("conservative_gap"), t);
+  if (GetParam().engine == StepEngineKind::kEager) {
+    expect_ten_steps(EagerStepEngine(state, nullptr, config()), state);
+  } else {
+    expect_ten_steps(
+        FusedStepEngine(state, nullptr, config(), batch(0).states.size(0), Precision::kFp32),
+        state);
   }
-  near(state.multiplier.value().item<double>(), expected("multiplier"), steps);
-  for (const ParameterBuffer* buffer :
-       {&state.model.parameters(), &state.model.target_parameters()}) {
-    for (size_t i = 0; i < buffer->specs().size(); ++i) {
-      const std::string& name = buffer->specs()[i].name;
-      EXPECT_LT(deviation(buffer->views()[i], expected("final." + name)), tolerance()) << name;
-    }
-  }
-  EXPECT_EQ(state.step, steps);
-  EXPECT_FALSE(engine.first_bad_step().has_value());
 }
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const char* name : {"hinge", "projected", "log", "off", "learned_std", "no_td_embedding"}) {
-    cases.push_back({name, at::kDouble});
-    cases.push_back({name, at::kFloat});
+    for (const StepEngineKind engine : {StepEngineKind::kEager, StepEngineKind::kFused}) {
+      cases.push_back({name, at::kDouble, engine});
+      cases.push_back({name, at::kFloat, engine});
+    }
   }
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTraining, ::testing::ValuesIn(all_cases()),
                          [](const auto& info) {
-                           return info.param.name +
+                           return info.param.name + "_" + to_string(info.param.engine) +
                                   (info.param.type == at::kDouble ? "_float64" : "_float32");
                          });
 

@@ -35,5 +35,14 @@ if(DROP_CUDA)
   # registers the CUDA kernels; nothing of it is called by name, so the linker must be told to keep it
   target_link_libraries(drop_torch INTERFACE
     -Wl,--no-as-needed "${TORCH_ROOT}/lib/libtorch_cuda.so" "${TORCH_ROOT}/lib/libc10_cuda.so" -Wl,--as-needed)
+  # our own kernels and products use the runtime and the cuBLASLt that LibTorch brings
+  foreach(library IN ITEMS cudart cublasLt)
+    file(GLOB found "${site_packages}/nvidia/*/lib/lib${library}.so.13")
+    if(NOT found)
+      message(FATAL_ERROR "No lib${library}.so.13 under ${site_packages}/nvidia. Cure: ./scripts/setup.sh --cuda")
+    endif()
+    list(GET found 0 found)
+    target_link_libraries(drop_torch INTERFACE "${found}")
+  endforeach()
   target_compile_definitions(drop_torch INTERFACE DROP_WITH_CUDA=1)
 endif()

@@ -32,6 +32,8 @@ class RandomStream {
 
   /// Number of 32-bit draws so far.
   uint64_t position() const { return position_; }
+  /// Key of the generator: whoever has it draws the same numbers elsewhere.
+  uint64_t key() const { return key_; }
   /// Continues from a position that `position()` returned.
   void seek(uint64_t position);
 

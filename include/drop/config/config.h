@@ -151,6 +151,7 @@ std::string to_string(AscentEngineKind engine);
 /// Parse a name given on a command line; throws UsageError with the allowed names.
 InferenceRuleKind inference_rule_from(const std::string& name);
 Device device_from(const std::string& name);
+Precision precision_from(const std::string& name);
 Physics physics_from(const std::string& name);
 DecompositionKind decomposition_from(const std::string& name);
 

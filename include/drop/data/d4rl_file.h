@@ -39,12 +39,14 @@ D4rlFileInfo inspect_d4rl_file(const std::string& path);
 struct ReadOptions {
   /// false keeps rows that are not finite (for `drop_data inspect`) instead of throwing.
   bool require_finite = true;
+  int64_t threads = 0;  ///< that unpack chunks; 0 = all cores that this process may use
 };
 
-/// Reads a D4RL HDF5 file in chunks: float32 or float64 keys, bool/uint8/float flags, optional
-/// timeouts, rewards and flags of shape [rows] or [rows, 1]. Splits it into trajectories as the
-/// family asks. A row that is not finite, a size that does not fit, a flag that is neither 0 nor 1
-/// throws DataError with file, key and row. HDF5's own error stack is never printed.
+/// Reads a D4RL HDF5 file, its chunks side by side: float32 or float64 keys, bool/uint8/float
+/// flags, optional timeouts, rewards and flags of shape [rows] or [rows, 1]. Splits it into
+/// trajectories as the family asks. A row that is not finite, a size that does not fit, a flag that
+/// is neither 0 nor 1 throws DataError with file, key and row. HDF5's own error stack is never
+/// printed.
 TrajectoryDataset read_d4rl_file(const DatasetSource& source, const ReadOptions& options = {});
 
 /// A row of an array that holds NaN or infinity.

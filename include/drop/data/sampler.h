@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -13,6 +14,8 @@
 
 namespace drop {
 
+class RandomStream;
+
 /// A mini-batch of B transitions on the training device, float32 unless said otherwise.
 struct Batch {
   at::Tensor states;        ///< [B, state_dim], standardised
@@ -22,6 +25,17 @@ struct Batch {
   at::Tensor next_actions;  ///< [B, action_dim], of the same trajectory
   at::Tensor terminals;     ///< [B], 1 masks the bootstrap
   at::Tensor subtasks;      ///< [B] int64, the sub-task n of each row
+};
+
+/// The caller's memory for a mini-batch of B transitions, row-major; the fields are `Batch`'s.
+struct RawBatch {
+  float* states = nullptr;        ///< [B, state_dim]
+  float* actions = nullptr;       ///< [B, action_dim]
+  float* rewards = nullptr;       ///< [B]
+  float* next_states = nullptr;   ///< [B, state_dim]
+  float* next_actions = nullptr;  ///< [B, action_dim]
+  float* terminals = nullptr;     ///< [B]
+  int64_t* subtasks = nullptr;    ///< [B]
 };
 
 /// What a batch was made of: for the report of a step that went wrong.
@@ -42,37 +56,76 @@ struct SamplerOptions {
   uint64_t seed = 0;
 };
 
+/// A data set as training sees it, on the training device: standardised states, transformed
+/// rewards. Samplers of several seeds share one.
+class TransitionTable {
+ public:
+  /// Takes the data over (states are standardised in place, so nothing is held twice on a CPU).
+  TransitionTable(TrajectoryDataset dataset, const Normaliser& normaliser,
+                  const RewardTransform& rewards, at::Device device);
+
+  // its tensors share memory with its data set
+  TransitionTable(const TransitionTable&) = delete;
+  TransitionTable& operator=(const TransitionTable&) = delete;
+
+  const std::string& path() const { return dataset_.path; }
+  int64_t rows() const { return dataset_.rows; }
+  int64_t state_dim() const { return dataset_.state_dim; }
+  int64_t action_dim() const { return dataset_.action_dim; }
+  at::Device device() const { return device_; }
+  const at::Tensor& states() const { return states_; }        ///< [rows, state_dim]
+  const at::Tensor& actions() const { return actions_; }      ///< [rows, action_dim]
+  const at::Tensor& rewards() const { return rewards_; }      ///< [rows]
+  const at::Tensor& terminals() const { return terminals_; }  ///< [rows], 0 or 1
+
+ private:
+  TrajectoryDataset dataset_;  // owns the memory of states and actions on a CPU
+  at::Device device_;
+  at::Tensor states_, actions_, rewards_, terminals_;
+};
+
 /// Draws mini-batches: n uniform over sub-tasks, then a transition uniform within D_n (spec 3,
-/// step 1). The data live on the training device. A batch is a pure function of (seed, step), so
+/// step 1). A batch is a pure function of (seed, step), so
 /// that a resumed run continues exactly and any batch can be drawn again.
 class Sampler {
  public:
-  /// Takes the data over (states are standardised in place, so nothing is held twice on a CPU).
   /// @param trajectories  the list that was decomposed
+  Sampler(std::shared_ptr<const TransitionTable> table, std::span<const Trajectory> trajectories,
+          const Decomposition& decomposition, const SamplerOptions& options);
+
+  /// With a table of its own.
   Sampler(TrajectoryDataset dataset, std::span<const Trajectory> trajectories,
           const Decomposition& decomposition, const Normaliser& normaliser,
-          const RewardTransform& rewards, const SamplerOptions& options, at::Device device);
-
-  // its tensors share memory with its data set
-  Sampler(const Sampler&) = delete;
-  Sampler& operator=(const Sampler&) = delete;
+          const RewardTransform& rewards, const SamplerOptions& options, at::Device device)
+      : Sampler(std::make_shared<TransitionTable>(std::move(dataset), normaliser, rewards, device),
+                trajectories, decomposition, options) {}
 
   /// The batch of a training step.
   Batch draw(int64_t step) const;
+
+  /// The same batch, bit by bit, into memory of the caller's; allocates nothing. Throws
+  /// std::logic_error when the data live on a GPU.
+  void draw_into(int64_t step, const RawBatch& out) const;
 
   /// Only the indices of that batch, on the host.
   DrawnRows draw_rows(int64_t step) const;
 
   int64_t batch_size() const { return options_.batch_size; }
+  const SamplerOptions& options() const { return options_; }
+  const TransitionTable& table() const { return *table_; }
+  /// Sampleable rows, sub-task after sub-task; n's are [offsets[n], offsets[n + 1]).
+  std::span<const uint32_t> transition_rows() const { return transition_rows_; }
+  std::span<const int64_t> offsets() const { return offsets_; }
 
  private:
+  // rows [first, first + count) of a step's batch
+  void draw_indices(RandomStream& stream, int64_t first, int64_t count, int64_t* subtasks,
+                    int64_t* rows) const;
+
   SamplerOptions options_;
-  at::Device device_;
-  TrajectoryDataset dataset_;             // owns the memory of the tensors on a CPU
-  std::vector<int64_t> transition_rows_;  // sampleable rows, sub-task after sub-task
-  std::vector<int64_t> offsets_;          // [N + 1] into transition_rows_
-  int64_t last_row_ = 0;
-  at::Tensor states_, actions_, rewards_, terminals_;  // [rows, ...]
+  std::shared_ptr<const TransitionTable> table_;
+  std::vector<uint32_t> transition_rows_;
+  std::vector<int64_t> offsets_;  // [N + 1]
 };
 
 }  // namespace drop

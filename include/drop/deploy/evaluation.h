@@ -29,6 +29,7 @@ struct EvaluationResult {
   std::string checkpoint;
   int64_t step = 0;
   InferenceRuleKind rule = InferenceRuleKind::kBest;
+  Precision precision = Precision::kFp32;  ///< of the ascents' products
   int64_t seed = 0;
   std::vector<EpisodeResult> episodes;
   std::optional<ReferenceScore> reference;
@@ -49,6 +50,7 @@ struct EvaluationResult {
 struct EvaluationOptions {
   SearchConfig search;
   InferenceRuleKind rule = InferenceRuleKind::kBest;
+  Precision precision = Precision::kFp32;  ///< of the ascents' products
   int64_t episodes = 10;
   int64_t seed = 0;
   EnvironmentOptions environment;

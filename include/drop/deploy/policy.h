@@ -20,7 +20,9 @@ class Policy {
  public:
   /// @param trained  must outlive the policy
   /// @param config   ascent settings; with `sample` actions are drawn, otherwise the mean acts
-  Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule);
+  /// @param precision  of the ascent's products; scores and actions are float32 in any case
+  Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule,
+         Precision precision = Precision::kFp32);
 
   /// Begins `episodes` new episodes; episode i samples its actions from the stream (seed, "eval",
   /// first + i).

@@ -34,6 +34,10 @@ class ParameterBuffer {
   /// Throws std::out_of_range for an unknown name.
   const at::Tensor& view(std::string_view name) const;
   bool contains(std::string_view name) const;
+  /// Place of a parameter's first element in `flat` (behind the seed axis). Throws
+  /// std::out_of_range.
+  int64_t offset(std::string_view name) const;
+  const ParameterSpec& spec(std::string_view name) const;
 
   /// The contiguous part of `flat` that holds the parameters whose names begin with `prefix`.
   at::Tensor segment(std::string_view prefix) const;
@@ -45,6 +49,8 @@ class ParameterBuffer {
   void collect_gradients_in(const ParameterBuffer& gradients);
 
  private:
+  size_t index(std::string_view name) const;
+
   std::vector<ParameterSpec> specs_;
   std::vector<int64_t> offsets_;  // [specs + 1]
   int64_t num_seeds_ = 0;

@@ -22,6 +22,19 @@ struct Runtime {
 /// CUDA is asked for but absent, or a precision that the device does not have.
 Runtime configure_runtime(Device device, Precision precision, int64_t threads);
 
+/// As long as it lives, LibTorch's products on a GPU are float32 without TF32: for scores, actions
+/// and references.
+class FullPrecision {
+ public:
+  FullPrecision();
+  ~FullPrecision();
+  FullPrecision(const FullPrecision&) = delete;
+  FullPrecision& operator=(const FullPrecision&) = delete;
+
+ private:
+  bool allowed_;  // TF32, before
+};
+
 /// True when this build and this machine can compute on a GPU.
 bool cuda_available();
 

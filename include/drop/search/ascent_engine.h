@@ -41,7 +41,12 @@ class AscentEngine {
                            const AscentOptions& options) = 0;
 };
 
-/// @param model  must outlive the engine. Throws UsageError for an engine that this version lacks.
-std::unique_ptr<AscentEngine> make_ascent_engine(AscentEngineKind kind, const DropModel& model);
+/// @param kind       auto: `cuda` on a GPU, else `cpu`
+/// @param precision  of the products; `autograd` knows fp32 and tf32. Scores of end points are
+///                   float32 in any case
+/// @param model      must outlive the engine; the fast engines take its parameters over now
+/// Throws UsageError for an engine or precision that this build or machine lacks.
+std::unique_ptr<AscentEngine> make_ascent_engine(AscentEngineKind kind, Precision precision,
+                                                 const DropModel& model);
 
 }  // namespace drop

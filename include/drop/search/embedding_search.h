@@ -32,8 +32,10 @@ class InferenceRule {
 /// What the rules are made of: scores of all sub-tasks' embeddings, and ascents from them.
 class EmbeddingSearch {
  public:
-  /// @param trained  must outlive the search
-  EmbeddingSearch(const TrainedModel& trained, const SearchConfig& config);
+  /// @param trained    must outlive the search
+  /// @param precision  of the ascent's products (see make_ascent_engine)
+  EmbeddingSearch(const TrainedModel& trained, const SearchConfig& config,
+                  Precision precision = Precision::kFp32);
 
   /// argmax over n of f(s, beta(s,z_n), z_n); ties go to the lower n.
   Inference best(const at::Tensor& states) const;

@@ -29,6 +29,12 @@ class Multiplier {
   /// One dual step from the gap of this step: projected ascent, or Adam on log lambda.
   void update(const at::Tensor& gap);
 
+  /// lambda itself, or its logarithm (`log`): the tensor that `update` changes.
+  const at::Tensor& parameter() const { return parameter_; }
+  /// Adam over the parameter (`log` only; undefined tensors otherwise).
+  const Adam& adam() const { return adam_; }
+  double threshold() const { return threshold_; }
+
   /// Name and tensor of everything that a resumed run needs to continue exactly; the tensors share
   /// memory with this object, so that copying into them restores it.
   std::vector<std::pair<std::string, at::Tensor>> state() const;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "drop/config/config.h"
 #include "drop/data/sampler.h"
@@ -50,18 +51,32 @@ class StepEngine {
  public:
   virtual ~StepEngine() = default;
   virtual std::string_view name() const = 0;
-  /// Runs `count` steps with batches of the sampler given at construction.
+  /// Runs `count` steps, of every seed, with batches of the samplers given at construction.
   virtual void advance(int64_t count) = 0;
-  /// Measurements of the last step (waits for the device).
-  virtual StepMetrics metrics() const = 0;
-  /// The first step that went wrong, if any has (waits for the device).
-  virtual std::optional<BadStep> first_bad_step() const = 0;
+  /// Measurements of the last step of one seed, counted as given at construction (waits for the
+  /// device).
+  virtual StepMetrics metrics(size_t seed = 0) const = 0;
+  /// The first step of one seed that went wrong, if any has (waits for the device).
+  virtual std::optional<BadStep> first_bad_step(size_t seed = 0) const = 0;
 };
 
-/// @param state, sampler  must outlive the engine
-/// Throws UsageError for an engine that this version lacks.
-std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, TrainState& state,
-                                             const Sampler& sampler, const TrainConfig& config);
+/// One of the seeds that an engine trains: its state and its batches. Both must outlive the engine.
+struct SeedRun {
+  TrainState* state = nullptr;
+  const Sampler* sampler = nullptr;
+};
+
+/// What `auto` stands for on a device: `graph` on a GPU, else `fused`.
+StepEngineKind resolved_engine(StepEngineKind kind, at::Device device);
+
+/// @param kind       `auto` as in resolved_engine
+/// @param precision  of the products; the eager engine knows fp32 and tf32
+/// @param seeds      runs of one config that differ in their seed alone, all at the same step;
+///                   `graph` trains them in one batch, the others one after the other
+/// Throws UsageError for an engine or precision that this build or machine lacks.
+std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, Precision precision,
+                                             const std::vector<SeedRun>& seeds,
+                                             const TrainConfig& config);
 
 /// z_u ~ mu(z), uniform over [-1, 1)^d, of a training step: a pure function of (seed, step). [B, d]
 at::Tensor draw_uniform_z(uint64_t seed, int64_t step, int64_t batch_size, int64_t embedding_dim,

@@ -37,23 +37,29 @@ struct TrainerInputs {
   TrainingEvaluator* evaluator = nullptr;  ///< may be null: no evaluation
 };
 
-/// The training loop: steps, metrics, checkpoints, evaluations, status, signals.
+/// The training loop of one seed's run: steps, metrics, checkpoints, evaluations, status, signals.
 class Trainer {
  public:
-  /// @param folder, state, sampler, engine  must outlive the trainer; the engine works on this
-  ///                                        state and sampler
+  /// @param folder, state, sampler, engine  must outlive the trainer
+  /// @param seed_index  which of the engine's seeds this state and sampler are
   Trainer(TrainerInputs inputs, const RunFolder& folder, const TrainState& state,
-          const Sampler& sampler, StepEngine& engine);
+          const Sampler& sampler, StepEngine& engine, size_t seed_index = 0);
   ~Trainer();
 
   /// Trains from the state's step to `train.steps`. Checkpoints are written at step 0, every
   /// `checkpoint.every` steps, before each evaluation and at the end. SIGINT or SIGTERM: saves and
   /// throws Interrupted. A loss that is not finite: writes `failure_step_*.json` (losses and rows
   /// of the batch) and throws RunError; the last good checkpoint stays.
-  void run();
+  void run() { run_together({this}); }
+
+  /// The same for all seeds of one engine, which stand at the same step and differ in nothing but
+  /// their seed and folder. What stops one of them stops all.
+  static void run_together(const std::vector<Trainer*>& trainers);
 
  private:
   struct Clock;
+  void write_status(const std::string& state);
+  void log_and_save_if_due();
   void save();
   void log_metrics();
   void check_finite();
@@ -66,6 +72,7 @@ class Trainer {
   const TrainState& state_;
   const Sampler& sampler_;
   StepEngine& engine_;
+  size_t seed_index_;
   std::vector<std::unique_ptr<MetricSink>> sinks_;
   std::unique_ptr<Clock> clock_;
   bool warned_collapse_ = false;
