@@ -20,8 +20,6 @@ UsageError no_bf16() {
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -29,6 +27,7 @@ UsageError no_bf16() {
 #include <vector>
 
 #include "kernels/cpu_backend.h"
+#include "kernels/packed_update.h"
 
 namespace drop {
 
@@ -64,23 +63,12 @@ struct Weight {
   at::Tensor forward, backward;  // own the memory
 };
 
-// strips of rows of packed weights, made anew once all parameters of [begin, end) have changed
-struct Chunk {
-  struct Pack {
-    size_t weight;
-    int64_t strip;
-  };
-  int64_t begin;
-  int64_t end;
-  std::vector<Pack> packs;
-};
-
 class Bf16Backend final : public CpuBackend<float> {
  public:
   Bf16Backend(bool training, bf16::Isa isa) : training_(training), isa_(isa) {}
 
   int64_t row_alignment() const override { return kBlock; }
-  int64_t preferred_rows() const override { return 256; }
+  int64_t preferred_rows() const override { return bf16::kRowsAtOnce; }
   MatrixId add_matrix(int64_t rows, int64_t width, MatrixUse use) override;
   WeightId add_weight(const WeightPart& part) override;
   void refresh() override;
@@ -112,15 +100,14 @@ class Bf16Backend final : public CpuBackend<float> {
   }
   bf16::Sum forward_sum(std::initializer_list<Product> products) const;
   bf16::Sum backward_sum(MatrixId gradient, WeightId weight) const;
-  void pack(const Chunk::Pack& pack) const;
-  std::vector<Chunk> chunks(int64_t parameters, int64_t target_source) const;
+  void pack(size_t weight, int64_t strip) const;
 
   bool training_;
   bf16::Isa isa_;
   std::vector<Matrix> matrices_;
   std::vector<Weight> weights_;
-  at::Tensor scratch_;         // of weight_gradient, for each thread
-  std::vector<Chunk> chunks_;  // made by the first update
+  at::Tensor scratch_;                  // of weight_gradient, for each thread
+  std::optional<PackedUpdate> update_;  // made by the first update
 };
 
 // calls body(first, last) on all threads, for parts of `count` pieces of so many operations each
@@ -133,6 +120,9 @@ void share(int64_t count, int64_t flops_each, const Body& body) {
 // carries a sum out over the rows, a few strips on each thread
 template <typename Body>
 void over_rows(bf16::Sum sum, RowRange rows, const Body& body) {
+  // tiles would be almost empty for a few rows, where reading the weights is all that costs
+  constexpr int64_t kFewRows = 4;
+  if (rows.count <= kFewRows) sum.isa = bf16::Isa::kAvx512;
   int64_t depth = 0;
   for (int i = 0; i < sum.count; ++i) depth += sum.addends[i].depth;
   const int64_t end = rows.begin + rows.count;
@@ -168,20 +158,20 @@ WeightId Bf16Backend::add_weight(const WeightPart& part) {
   if (part.input_gradient && !part.target) w.backward = bf16_storage(size);
   w.forms = {values_of(w.forward), values_of(w.backward), part.out, part.columns, part.stride};
   weights_.push_back(w);
-  chunks_.clear();
+  update_.reset();
   return CpuBackend::add_weight(part);
 }
 
-void Bf16Backend::pack(const Chunk::Pack& pack) const {
-  const WeightPart& p = parts_[pack.weight];
+void Bf16Backend::pack(size_t weight, int64_t strip) const {
+  const WeightPart& p = parts_[weight];
   const at::Tensor& flat = p.target ? target_parameters_ : parameters_;
-  bf16::pack_weight(flat.data_ptr<float>() + p.offset, pack.strip, weights_[pack.weight].forms);
+  bf16::pack_weight(flat.data_ptr<float>() + p.offset, strip, weights_[weight].forms);
 }
 
 void Bf16Backend::refresh() {
   at::parallel_for(0, static_cast<int64_t>(weights_.size()), 1, [&](int64_t first, int64_t last) {
     for (auto w = static_cast<size_t>(first); w < static_cast<size_t>(last); ++w) {
-      for (int64_t strip = 0; strip < blocks_for(parts_[w].out); ++strip) pack({w, strip});
+      for (int64_t strip = 0; strip < blocks_for(parts_[w].out); ++strip) pack(w, strip);
     }
   });
 }
@@ -290,69 +280,11 @@ void Bf16Backend::one_hot_gradient(WeightId weight, MatrixId gradient, int64_t b
 
 // ---- the step's end ----------------------------------------------------------------------------
 
-// the parameters in chunks that end where packed strips end, so that these are made while their
-// values are in the cache. The target's strips follow the parameters that they are averaged from
-std::vector<Chunk> Bf16Backend::chunks(int64_t parameters, int64_t target_source) const {
-  std::vector<Chunk> strips;
-  for (size_t w = 0; w < parts_.size(); ++w) {
-    const WeightPart& p = parts_[w];
-    const int64_t offset = p.offset + (p.target ? target_source : 0);
-    for (int64_t strip = 0; strip < blocks_for(p.out); ++strip) {
-      const int64_t last_row = std::min((strip + 1) * kBlock, p.out) - 1;
-      strips.push_back({offset + strip * kBlock * p.stride,
-                        offset + last_row * p.stride + p.columns,
-                        {{w, strip}}});
-    }
-  }
-  std::sort(strips.begin(), strips.end(),
-            [](const Chunk& a, const Chunk& b) { return a.begin < b.begin; });
-  // merge what overlaps, close the gaps
-  std::vector<Chunk> result{{0, 0, {}}};
-  for (const Chunk& strip : strips) {
-    Chunk& last = result.back();
-    if (strip.begin >= last.end) {
-      last.end = strip.begin;
-      result.push_back(strip);
-    } else {
-      last.end = std::max(last.end, strip.end);
-      last.packs.push_back(strip.packs.front());
-    }
-  }
-  result.back().end = parameters;
-  return result;
-}
-
 void Bf16Backend::update(const ParameterUpdate& u, const at::Tensor& metrics,
                          const at::Tensor& step) {
-  if (chunks_.empty()) chunks_ = chunks(u.parameters.numel(), u.target_source);
-  float& count = *u.step_count.data_ptr<float>();
-  count += 1.0f;
-  const double root_correction = 1.0 / std::sqrt(1.0 - std::pow(0.999, count));
-  const bf16::AdamRates rates{static_cast<float>(u.learning_rate / (1.0 - std::pow(0.9, count))),
-                              static_cast<float>(root_correction)};
-  auto* parameters = u.parameters.data_ptr<float>();
-  const auto* gradients = u.gradients.data_ptr<float>();
-  auto* exp_avg = u.exp_avg.data_ptr<float>();
-  auto* exp_avg_sq = u.exp_avg_sq.data_ptr<float>();
-  auto* target = u.target.data_ptr<float>();
-  const int64_t target_end = u.target_source + u.target.numel();
-  std::atomic<bool> finite = true;
-  at::parallel_for(0, static_cast<int64_t>(chunks_.size()), 8, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      const Chunk& chunk = chunks_[static_cast<size_t>(i)];
-      const int64_t begin = chunk.begin;
-      if (!bf16::adam(parameters + begin, gradients + begin, exp_avg + begin, exp_avg_sq + begin,
-                      chunk.end - begin, rates))
-        finite = false;
-      const int64_t from = std::max(begin, u.target_source);
-      const int64_t to = std::min(chunk.end, target_end);
-      if (from < to) {
-        bf16::soft_update(target + from - u.target_source, parameters + from, to - from,
-                          static_cast<float>(u.target_rate));
-      }
-      for (const Chunk::Pack& strip : chunk.packs) pack(strip);
-    }
-  });
+  if (!update_) update_.emplace(parts_, kBlock, u);
+  const bool finite =
+      update_->run(u, [this](size_t weight, int64_t strip) { pack(weight, strip); });
   finish_step(finite ? 0.0 : std::numeric_limits<double>::quiet_NaN(), metrics, step);
 }
 

@@ -312,9 +312,14 @@ struct Group {
     return strip_values(w.last_strip) + panel % 2 * kDepth * kBlockSize;
   }
 
+  // into the L2 cache: each operand comes from far away once, a strip or panel ahead of its use
+  static void prefetch(const Bf16* from, int64_t count) {
+    for (int64_t i = 0; i < count; i += kBlock) _mm_prefetch(from + i, _MM_HINT_T1);
+  }
   // block k of a strip
   void rearrange_gradient(int64_t strip, int64_t k) const {
     const Bf16* from = w.gradient.block(first + k, strip);
+    if (strip + 1 < w.last_strip) prefetch(from + kBlockSize, kBlockSize);
     Bf16* to = strip_values(strip) + k * kBlockSize;
     for (int q = 0; q < 4; ++q) transpose_rows(from, q, to);
   }
@@ -323,6 +328,7 @@ struct Group {
     const int64_t p = pair % kPairs;
     const Bf16* from = w.x.block(first + pair / kPairs, panel) + 2 * p * kBlock;
     Bf16* to = panel_values(panel) + pair / kPairs * kBlockSize + p * kBlock;
+    if (panel + 1 < w.last_panel) prefetch(from + kBlockSize, 2 * kBlock);
     const __m512i even = load_row(from);
     const __m512i odd = load_row(from + kBlock);
     store_row(to, _mm512_unpacklo_epi16(even, odd));
@@ -359,13 +365,6 @@ struct WeightEnd {
   __mmask16 mask0 = 0, mask1 = 0;
 
   void meanwhile(int64_t strip, int64_t panel, int piece) const {
-    // the result's rows are wanted in the cache by the time that the sums are there
-    for (int64_t r = 2 * piece; r < 2 * piece + 2; ++r) {
-      const int64_t row = smaller(strip * kBlock + r, group.w.rows - 1);
-      const float* to = out + row * stride + panel * kBlock;
-      _mm_prefetch(to, _MM_HINT_ET0);
-      _mm_prefetch(to + 16, _MM_HINT_ET0);
-    }
     group.prepare(strip, panel, piece);
   }
 
@@ -589,9 +588,6 @@ void multiply(Isa isa, const Area& area, int count, int64_t steps, const Runs& r
 // rows in pieces whose operands stay in the L2 cache
 template <typename End>
 void multiply_rows(const Sum& s, const End& end) {
-  // tiles would be almost empty for a few rows, where reading the weights is all that costs
-  constexpr int64_t kFewRows = 4;
-  const Isa isa = s.end - s.begin > kFewRows ? s.isa : Isa::kAvx512;
   int64_t steps = 0;
   for (int i = 0; i < s.count; ++i) steps += s.addends[i].depth;
   const auto runs = [&s](int64_t strip, int64_t panel, Run* operands) {
@@ -603,7 +599,8 @@ void multiply_rows(const Sum& s, const End& end) {
   };
   for (int64_t row = s.begin; row < s.end; row += kRowsAtOnce) {
     const int64_t end_row = smaller(row + kRowsAtOnce, s.end);
-    multiply(isa, {row / kBlock, blocks_for(end_row), 0, blocks_for(s.columns), end_row, s.columns},
+    multiply(s.isa,
+             {row / kBlock, blocks_for(end_row), 0, blocks_for(s.columns), end_row, s.columns},
              s.count, steps, runs, end);
   }
 }
@@ -760,60 +757,6 @@ void pack_weight(const float* values, int64_t strip, const Weight& w) {
       store_row(to + p * kBlock, r[p]);
       store_row(to + kHalf + p * kBlock, r[16 + p]);
     }
-  }
-}
-
-namespace {
-
-// denormals as zero for as long as it lives: they cost hundreds of cycles each
-class FlushDenormals {
- public:
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040U); }
-  ~FlushDenormals() { _mm_setcsr(saved_); }
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
-
- private:
-  unsigned saved_;
-};
-
-}  // namespace
-
-bool adam(float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, int64_t n,
-          const AdamRates& rates) {
-  const FlushDenormals flush;
-  const __m512 one_minus_beta1 = _mm512_set1_ps(static_cast<float>(1.0 - 0.9));
-  const __m512 beta2 = _mm512_set1_ps(0.999f);
-  const __m512 one_minus_beta2 = _mm512_set1_ps(static_cast<float>(1.0 - 0.999));
-  const __m512 epsilon = _mm512_set1_ps(1e-8f);
-  const __m512 step = _mm512_set1_ps(rates.step_size);
-  const __m512 root_correction = _mm512_set1_ps(rates.root_correction);
-  __m512 check = _mm512_setzero_ps();
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = mask16(n - i);
-    const __m512 g = _mm512_maskz_loadu_ps(mask, gradients + i);
-    __m512 m = _mm512_maskz_loadu_ps(mask, exp_avg + i);
-    __m512 v = _mm512_maskz_loadu_ps(mask, exp_avg_sq + i);
-    const __m512 p = _mm512_maskz_loadu_ps(mask, parameters + i);
-    check = _mm512_fmadd_ps(g, _mm512_setzero_ps(), check);
-    m = _mm512_fmadd_ps(one_minus_beta1, _mm512_sub_ps(g, m), m);
-    v = _mm512_fmadd_ps(_mm512_mul_ps(one_minus_beta2, g), g, _mm512_mul_ps(beta2, v));
-    const __m512 root = _mm512_fmadd_ps(_mm512_sqrt_ps(v), root_correction, epsilon);
-    const __m512 change = _mm512_div_ps(m, root);
-    _mm512_mask_storeu_ps(exp_avg + i, mask, m);
-    _mm512_mask_storeu_ps(exp_avg_sq + i, mask, v);
-    _mm512_mask_storeu_ps(parameters + i, mask, _mm512_fnmadd_ps(step, change, p));
-  }
-  return _mm512_cmp_ps_mask(check, check, _CMP_UNORD_Q) == 0;
-}
-
-void soft_update(float* target, const float* source, int64_t n, float rate) {
-  const __m512 r = _mm512_set1_ps(rate);
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = mask16(n - i);
-    const __m512 t = _mm512_maskz_loadu_ps(mask, target + i);
-    const __m512 s = _mm512_maskz_loadu_ps(mask, source + i);
-    _mm512_mask_storeu_ps(target + i, mask, _mm512_fmadd_ps(r, _mm512_sub_ps(s, t), t));
   }
 }
 
