@@ -121,7 +121,7 @@ void share(int64_t count, int64_t flops_each, const Body& body) {
 template <typename Body>
 void over_rows(bf16::Sum sum, RowRange rows, const Body& body) {
   // tiles would be almost empty for a few rows, where reading the weights is all that costs
-  constexpr int64_t kFewRows = 4;
+  constexpr int64_t kFewRows = 2;
   if (rows.count <= kFewRows) sum.isa = bf16::Isa::kAvx512;
   int64_t depth = 0;
   for (int i = 0; i < sum.count; ++i) depth += sum.addends[i].depth;

@@ -11,7 +11,7 @@
 ///   row-major, the blocks of a strip one behind the other along the inner dimension;
 /// - right form: what stands right: block (panel, depth) of 32 inner values x 32 columns, as two
 ///   halves of 16 columns, each [16 pairs of inner values][16 columns][2], the blocks of a panel
-///   one behind the other along the inner dimension;
+///   one behind the other along the inner dimension.
 ///
 /// Values are rounded to nearest even, sums are float. The products take denormals as zero.
 namespace drop::bf16 {

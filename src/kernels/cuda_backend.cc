@@ -213,6 +213,7 @@ Matrix CudaBackend::bias_copy(bool target, int64_t offset, int64_t size, Element
   make_tables();
   refresh();
   check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  graphs_.clear();  // they hold the old tables
   return bias.values;
 }
 
@@ -649,7 +650,9 @@ void CudaBackend::weight_gradient(WeightId id, MatrixId x, MatrixId gradient,
               rows.count,
               0,
               -1};
-  if (bias) {
+  // cuBLASLt judges the alignment of the sums by the first seed's
+  constexpr int64_t kVector = 4;  // floats
+  if (bias && (seeds_ == 1 || stride % kVector == 0)) {
     ProductRequest fused = request;
     fused.epilogue = Epilogue::kColumnSums;
     fused.bias = {gradients + *bias, stride, 1, Element::kFloat};

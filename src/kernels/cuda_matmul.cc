@@ -99,10 +99,11 @@ struct Preference {
   }
 };
 
-// the request is understood, but not offered
+// the request is understood, but not offered; a failure of the device itself shows at the next call
 bool is_refusal(cublasStatus_t status) {
   return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
-         status == CUBLAS_STATUS_ARCH_MISMATCH;
+         status == CUBLAS_STATUS_ARCH_MISMATCH || status == CUBLAS_STATUS_INTERNAL_ERROR ||
+         status == CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 cublasComputeType_t compute_type(ProductType type) {

@@ -19,12 +19,15 @@ namespace drop {
 namespace {
 
 // Training is chaotic: where a gradient is nearly zero, Adam's first steps turn rounding errors
-// into whole steps. So a step engine is judged by a second reference, whose weights start off by no
-// more than the unit roundoff of the engine's products: it may deviate this many times as far.
-constexpr double kTimesControl = 3.0;
-constexpr double kMostOfTheWay = 0.9;  // but never as far as one that learns nothing
-// An ascent is short and smooth; but where a control happens to be lucky, so much is allowed.
-constexpr double kAscentRoundoffs = 64.0;
+// into whole steps. So an engine is judged by a control, a second reference whose weights start off
+// by no more than the unit roundoff of the engine's products. It may deviate this many times as
+// far: the control rounds each weight once, an engine rounds in each of its sums of hundreds of
+// terms.
+constexpr double kTimesControl = 10.0;
+constexpr double kMostOfTheWay = 0.9;     // but never as far as one that learns nothing,
+constexpr double kMostOfTheValues = 0.5;  // or whose losses are others
+// where a control happens to be lucky, so much is allowed to an ascent
+constexpr double kAscentRoundoffs = 128.0;
 
 double unit_roundoff(Precision precision) {
   switch (precision) {
@@ -38,19 +41,17 @@ double unit_roundoff(Precision precision) {
 }
 
 struct Course {
-  at::Tensor gradient;  // of the first step
   std::vector<double> behaviour;
   std::vector<double> td;
   std::vector<double> gap;
 };
 
-Course run(StepEngine& engine, const TrainState& state, int64_t steps) {
+Course run(StepEngine& engine, int64_t steps) {
   Course course;
   for (int64_t i = 0; i < steps; ++i) {
     if (stop_requested()) throw Interrupted("stopped by a signal; nothing was written");
     engine.advance(1);
     const StepMetrics metrics = engine.metrics();
-    if (i == 0) course.gradient = state.adam.exp_avg.clone();  // a tenth of it
     course.behaviour.push_back(metrics.behaviour);
     course.td.push_back(metrics.td);
     course.gap.push_back(metrics.conservative_gap);
@@ -95,25 +96,35 @@ std::vector<EngineCheck> check_engines(const ModelShape& shape, const Config& co
                                        double reward_scale, const Sampler& sampler,
                                        const at::Tensor& states, at::Device device, int64_t steps) {
   const FullPrecision full;  // of the references
-  TrainConfig train = config.train;
-  train.conservative = true;
-  train.multiplier = MultiplierForm::kProjected;
-  train.multiplier_initial = 1.0;
-  const auto fresh = [&] {
+  const auto fresh = [&](const TrainConfig& train) {
     return TrainState(shape, train, reward_scale, static_cast<uint64_t>(config.seed),
                       at::TensorOptions(device).dtype(at::kFloat));
   };
   std::vector<EngineCheck> checks;
 
+  // the first step's gradient, with every term at work (Adam's first moment is a tenth of it)
+  TrainConfig all_terms = config.train;
+  all_terms.conservative = true;
+  all_terms.multiplier = MultiplierForm::kProjected;
+  all_terms.multiplier_initial = 1.0;
+  const auto gradient_of = [&](TrainState& state, StepEngine& engine) {
+    engine.advance(1);
+    return state.adam.exp_avg.clone();
+  };
+  TrainState gradient_state = fresh(all_terms);
+  EagerStepEngine gradient_engine(gradient_state, &sampler, all_terms);
+  const at::Tensor gradient = gradient_of(gradient_state, gradient_engine);
+  const auto compare_gradient = [&](TrainState& state, StepEngine& engine) {
+    return share_of_way(gradient_of(state, engine), gradient, at::zeros_like(gradient));
+  };
+
   // training steps
-  TrainState reference = fresh();
+  TrainState reference = fresh(config.train);
   const at::Tensor start = reference.model.parameters().flat().detach().clone();
-  EagerStepEngine eager(reference, &sampler, train);
-  const Course expected = run(eager, reference, steps);
+  EagerStepEngine eager(reference, &sampler, config.train);
+  const Course expected = run(eager, steps);
   const auto compare = [&](const Course& course, const TrainState& state) {
     EngineCheck check;
-    check.gradient_deviation =
-        share_of_way(course.gradient, expected.gradient, at::zeros_like(expected.gradient));
     check.value_deviation =
         std::max({deviation(course.behaviour, expected.behaviour),
                   deviation(course.td, expected.td), deviation(course.gap, expected.gap)});
@@ -123,18 +134,29 @@ std::vector<EngineCheck> check_engines(const ModelShape& shape, const Config& co
   };
   const StepEngineKind kind = resolved_engine(StepEngineKind::kAuto, device);
   for (const Precision precision : precisions_of(device)) {
-    TrainState control_state = fresh();
+    // the control
+    TrainState control_state = fresh(config.train);
     set_off(control_state.model, precision);
-    EagerStepEngine control_engine(control_state, &sampler, train);
-    const EngineCheck control = compare(run(control_engine, control_state, steps), control_state);
+    EagerStepEngine control_engine(control_state, &sampler, config.train);
+    const EngineCheck control = compare(run(control_engine, steps), control_state);
+    TrainState control_gradient_state = fresh(all_terms);
+    set_off(control_gradient_state.model, precision);
+    EagerStepEngine control_gradient_engine(control_gradient_state, &sampler, all_terms);
+    const double control_gradient =
+        compare_gradient(control_gradient_state, control_gradient_engine);
 
-    TrainState state = fresh();
-    const auto engine = make_step_engine(kind, precision, {{&state, &sampler}}, train);
-    EngineCheck check = compare(run(*engine, state, steps), state);
+    // the engine
+    TrainState state = fresh(config.train);
+    const auto engine = make_step_engine(kind, precision, {{&state, &sampler}}, config.train);
+    EngineCheck check = compare(run(*engine, steps), state);
+    TrainState first_state = fresh(all_terms);
+    const auto first_engine =
+        make_step_engine(kind, precision, {{&first_state, &sampler}}, all_terms);
+    check.gradient_deviation = compare_gradient(first_state, *first_engine);
     check.engine = "step " + std::string(engine->name());
     check.precision = precision;
-    check.gradient_bound = kTimesControl * control.gradient_deviation;
-    check.value_bound = kTimesControl * control.value_deviation;
+    check.gradient_bound = kTimesControl * control_gradient;
+    check.value_bound = std::min(kMostOfTheValues, kTimesControl * control.value_deviation);
     check.way_bound = std::min(kMostOfTheWay, kTimesControl * control.way_deviation);
     checks.push_back(check);
   }
@@ -166,7 +188,7 @@ std::vector<EngineCheck> check_engines(const ModelShape& shape, const Config& co
   const AscentEngineKind ascent =
       device.is_cuda() ? AscentEngineKind::kCuda : AscentEngineKind::kCpu;
   for (const Precision precision : precisions_of(device)) {
-    TrainState off = fresh();
+    TrainState off = fresh(config.train);
     {
       const at::NoGradGuard no_grad;
       off.model.parameters().flat().copy_(reference.model.parameters().flat());
@@ -203,7 +225,7 @@ std::string format_engine_checks(const std::vector<EngineCheck>& checks) {
          "All against the eager float32 reference. gradient: deviation of the first step's; "
          "values: "
          "of\nlosses and gap (step) or of end points' scores (ascent); way: distance of weights or "
-         "end points,\nas a share of the way that the reference's went. Allowed: 3 times what the "
+         "end points,\nas a share of the way that the reference's went. Allowed: 10 times what the "
          "reference itself does\nwhen its weights are off by the precision's unit roundoff.\n";
 }
 

@@ -17,7 +17,8 @@ namespace drop {
 struct EngineCheck {
   std::string engine;  ///< "step fused", "ascent cpu", ...
   Precision precision = Precision::kFp32;
-  /// Step engines: deviation of the first step's gradient, relative to its norm. Not for ascents.
+  /// Step engines: deviation of the first step's gradient, all terms at work, relative to its norm.
+  /// Not for ascents.
   double gradient_deviation = 0.0;
   double gradient_bound = 0.0;
   /// Step engines: largest deviation of L_bc, L_td and C over the steps, each relative to its
@@ -38,8 +39,8 @@ struct EngineCheck {
 
 /// Runs every engine and precision that this build and device have beside the reference: training
 /// steps from the same start on the same batches, and ascents from the trained embeddings at given
-/// states. The constraint acts in every step (`projected`, lambda 1), whatever the config says, so
-/// that all gradients are compared. Throws Interrupted after a signal.
+/// states. In the first step, whose gradient is compared, the constraint acts (`projected`, lambda
+/// 1) whatever the config says, so that all terms are. Throws Interrupted after a signal.
 /// @param config   its train and search settings and its seed
 /// @param sampler  draws the batches
 /// @param states   [E, state_dim] standardised states for the ascents
