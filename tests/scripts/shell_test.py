@@ -117,7 +117,7 @@ class ShellTest(unittest.TestCase):
         self.assertEqual(status, 0, errors)
         calls = self.calls()
         self.assertEqual(calls[0], "apt-get update -q")
-        self.assertRegex(calls[1], r"^apt-get install .*build-essential cmake .* libgmock-dev$")
+        self.assertRegex(calls[1], r"^apt-get install .*build-essential cmake .* libgmock-dev valgrind$")
 
     def test_without_root_and_sudo_the_packages_are_named(self):
         status, _, errors = self.call("setup.sh", "--cpu", ABSENT="1", USER_ID="1000")
