@@ -99,14 +99,19 @@ class Bf16Backend final : public CpuBackend<float> {
     return weights_[static_cast<size_t>(weight)].forms;
   }
   bf16::Sum forward_sum(std::initializer_list<Product> products) const;
-  bf16::Sum backward_sum(MatrixId gradient, WeightId weight) const;
+  bf16::Sum backward_sum(MatrixId gradient, WeightId weight, RowRange rows);
   void pack(size_t weight, int64_t strip) const;
+  // room for a product's rearranged operands
+  Bf16* scratch(int64_t size) {
+    if (!scratch_.defined() || scratch_.numel() < size) scratch_ = bf16_storage(size);
+    return values_of(scratch_);
+  }
 
   bool training_;
   bf16::Isa isa_;
   std::vector<Matrix> matrices_;
   std::vector<Weight> weights_;
-  at::Tensor scratch_;                  // of weight_gradient, for each thread
+  at::Tensor scratch_;
   std::optional<PackedUpdate> update_;  // made by the first update
 };
 
@@ -119,10 +124,7 @@ void share(int64_t count, int64_t flops_each, const Body& body) {
 
 // carries a sum out over the rows, a few strips on each thread
 template <typename Body>
-void over_rows(bf16::Sum sum, RowRange rows, const Body& body) {
-  // tiles would be almost empty for a few rows, where reading the weights is all that costs
-  constexpr int64_t kFewRows = 2;
-  if (rows.count <= kFewRows) sum.isa = bf16::Isa::kAvx512;
+void over_rows(const bf16::Sum& sum, RowRange rows, const Body& body) {
   int64_t depth = 0;
   for (int i = 0; i < sum.count; ++i) depth += sum.addends[i].depth;
   const int64_t end = rows.begin + rows.count;
@@ -187,8 +189,12 @@ bf16::Sum Bf16Backend::forward_sum(std::initializer_list<Product> products) cons
   return sum;
 }
 
-bf16::Sum Bf16Backend::backward_sum(MatrixId gradient, WeightId weight) const {
+bf16::Sum Bf16Backend::backward_sum(MatrixId gradient, WeightId weight, RowRange rows) {
   const bf16::Matrix& g = forms(gradient);
+  if (isa_ == bf16::Isa::kAmx && !training_ && rows.begin + rows.count <= bf16::kFewRows) {
+    return {isa_, {{g.values, forms(weight).forward, g.blocks}}, 1, part(weight).columns, 0,
+            0,    scratch(bf16::few_rows_scratch(g.blocks))};
+  }
   return {isa_, {{g.values, forms(weight).backward, g.blocks}}, 1, part(weight).columns, 0, 0};
 }
 
@@ -231,14 +237,14 @@ void Bf16Backend::load(MatrixId out, const at::Tensor& values, int64_t column, R
 
 void Bf16Backend::input_gradient(MatrixId out, MatrixId gradient, WeightId weight, MatrixId mask,
                                  RowRange rows) {
-  over_rows(backward_sum(gradient, weight), rows,
+  over_rows(backward_sum(gradient, weight, rows), rows,
             [&](const bf16::Sum& sum) { bf16::masked_product(sum, forms(mask), forms(out)); });
 }
 
 void Bf16Backend::head_gradient(const at::Tensor& out, MatrixId gradient, WeightId weight,
                                 bool accumulate, RowRange rows) {
   const bf16::Plain plain_out{out.data_ptr<float>(), out.size(-1), /*tanh=*/false, accumulate};
-  over_rows(backward_sum(gradient, weight), rows,
+  over_rows(backward_sum(gradient, weight, rows), rows,
             [&](const bf16::Sum& sum) { bf16::plain_product(sum, {}, plain_out); });
 }
 
@@ -253,17 +259,14 @@ void Bf16Backend::weight_gradient(WeightId weight, MatrixId x, MatrixId gradient
   const int64_t flops_each = 2 * rows.count * kBlock * kBlock * (by_strips ? panels : strips);
   // room for each thread
   const int64_t scratch_size = bf16::scratch_size(strips);
-  const int64_t scratch_needed = scratch_size * at::get_num_threads();
-  if (!scratch_.defined() || scratch_.numel() < scratch_needed)
-    scratch_ = bf16_storage(scratch_needed);
+  Bf16* const all_scratch = scratch(scratch_size * at::get_num_threads());
   share(by_strips ? strips : panels, flops_each, [&](int64_t first, int64_t last) {
-    bf16::WeightGradient product{
-        isa_,      forms(gradient),
-        forms(x),  rows.begin,
-        end,       p.out,
-        p.columns, 0,
-        strips,    0,
-        panels,    values_of(scratch_) + scratch_size * at::get_thread_num()};
+    bf16::WeightGradient product{isa_,      forms(gradient),
+                                 forms(x),  rows.begin,
+                                 end,       p.out,
+                                 p.columns, 0,
+                                 strips,    0,
+                                 panels,    all_scratch + scratch_size * at::get_thread_num()};
     (by_strips ? product.first_strip : product.first_panel) = first;
     (by_strips ? product.last_strip : product.last_panel) = last;
     bf16::weight_gradient(product, flat + p.offset, p.stride);

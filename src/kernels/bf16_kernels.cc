@@ -123,6 +123,37 @@ inline void transpose_rows(const Bf16* from, int q, Bf16* out) {
   }
 }
 
+// ---- parts of a product
+
+// result [strips][panels], the last strip with fewer rows perhaps
+struct Area {
+  int64_t first_strip, last_strip;
+  int64_t first_panel, last_panel;
+  int64_t end_row;
+  int64_t columns;
+};
+
+// operands of a block: each a run of `depth` blocks
+struct Run {
+  const Bf16* left;
+  const Bf16* right;
+  int64_t depth;
+};
+
+// cache lines that are fetched into the L2 cache ahead of their use, some at each step
+struct Ahead {
+  const Bf16* next = nullptr;
+  const Bf16* end = nullptr;
+  int64_t lines_a_step = 0;
+
+  static constexpr int64_t kLine = 32;  // values
+
+  void fetch() {
+    for (int64_t i = 0; i < lines_a_step && next < end; ++i, next += kLine)
+      _mm_prefetch(next, _MM_HINT_T1);
+  }
+};
+
 // ---- what becomes of a finished block of sums. `start` names the block, `pair` takes two of its
 // rows from `sums` [32][32], `finish` ends it
 
@@ -175,7 +206,8 @@ struct ReluEnd {
   void finish() {}
 };
 
-// tanh to about 1e-7: a polynomial near 0, elsewhere from 2^(2 |x| / ln 2)
+// tanh to about 1e-7: a polynomial near 0 (coefficients of Cephes' tanhf), elsewhere from
+// 2^(2 |x| / ln 2)
 inline __m512 tanh_of(__m512 x) {
   const __m512 square = _mm512_mul_ps(x, x);
   __m512 near = _mm512_set1_ps(-5.70498872745e-3f);
@@ -335,6 +367,12 @@ struct Group {
     store_row(to + kHalf, _mm512_unpackhi_epi16(even, odd));
   }
 
+  // operands of a block of sums
+  void operator()(int64_t strip, int64_t panel, Run* operands) const {
+    operands[0] = {strip_values(strip), panel_values(panel), depth};
+  }
+  static Ahead ahead(int64_t, int64_t, const Area&) { return {}; }
+
   // what the first block of sums needs
   void begin() const {
     for (int64_t k = 0; k < depth; ++k) rearrange_gradient(w.first_strip, k);
@@ -409,13 +447,6 @@ struct NoEnd {
 };
 
 // ---- one block of sums
-
-// operands of a block: each a run of `depth` blocks
-struct Run {
-  const Bf16* left;
-  const Bf16* right;
-  int64_t depth;
-};
 
 struct alignas(64) TileShapes {
   uint8_t palette = 1;
@@ -534,14 +565,6 @@ struct Vectors {
 
 // ---- all blocks of a product. The end of a block is worked on while the next one is summed
 
-// result [strips][panels], the last strip with fewer rows perhaps
-struct Area {
-  int64_t first_strip, last_strip;
-  int64_t first_panel, last_panel;
-  int64_t end_row;
-  int64_t columns;
-};
-
 template <typename Block, typename Runs, typename End>
 void multiply_with(const Area& area, int count, int64_t steps, const Runs& runs, End end) {
   // the sums of the block before are used up when those of the present one are stored
@@ -555,9 +578,11 @@ void multiply_with(const Area& area, int count, int64_t steps, const Runs& runs,
       const int64_t rows = smaller(kBlock, area.end_row - strip * kBlock);
       Run operands[2];
       runs(strip, panel, operands);
+      Ahead ahead_of_use = runs.ahead(strip, panel, area);
       int done = 0;
       int ahead = 0;
       const auto aside = [&]() __attribute__((always_inline)) {
+        ahead_of_use.fetch();
         for (int i = 0; i < pairs_each; ++i) {
           if (ahead < kPairs) end.meanwhile(strip, panel, ahead++);
           if (done < open) end.pair(sums, done++);
@@ -585,18 +610,135 @@ void multiply(Isa isa, const Area& area, int count, int64_t steps, const Runs& r
   multiply_with<Vectors>(area, count, steps, runs, end);
 }
 
-// rows in pieces whose operands stay in the L2 cache
+// ---- a few rows through a weight that is packed for the other direction: a tile of it, [16 pairs
+// of columns][16 inner values][2], stands left, and the rows stand right. A pair of columns meets
+// each row twice, as (value, 0) and as (0, value): sums [16 pairs][8 rows][2].
+
+// rows 0 to 7 of strip 0: for each block two tiles [16 inner values][8 rows][2][2]
+void spread_rows(const Addend& a, Bf16* out) {
+  for (int64_t k = 0; k < a.depth; ++k, out += kBlockSize) {
+    __m512i low[2 * kFewRows], high[2 * kFewRows];
+    for (int64_t r = 0; r < kFewRows; ++r) {
+      const __m512i row = load_row(a.left + k * kBlockSize + r * kBlock);
+      low[2 * r] = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(row));
+      high[2 * r] = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(row, 1));
+      low[2 * r + 1] = _mm512_slli_epi32(low[2 * r], 16);
+      high[2 * r + 1] = _mm512_slli_epi32(high[2 * r], 16);
+    }
+    transpose(low);
+    transpose(high);
+    for (int i = 0; i < 16; ++i) {
+      store_row(out + i * kBlock, low[i]);
+      store_row(out + kHalf + i * kBlock, high[i]);
+    }
+  }
+}
+
+// a block of the weight onto the sums of its panel
+template <int kPanel>
+inline void add_block(const Bf16* weight) {
+  _tile_loadd(4, weight, 64);
+  _tile_loadd(5, weight + kHalf, 64);
+  // tiles are named by literals
+  if constexpr (kPanel == 0) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(0, 5, 7);
+  } else if constexpr (kPanel == 1) {
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_dpbf16ps(1, 5, 7);
+  } else if constexpr (kPanel == 2) {
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_dpbf16ps(2, 5, 7);
+  } else {
+    _tile_dpbf16ps(3, 4, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
+// sums of 32 columns, from a tile to rows [rows][32]
+inline void gather_rows(const float* tile, int64_t rows, float* sums) {
+  const __m256i pairs = _mm256_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56);
+  for (int64_t r = 0; r < rows; ++r, sums += kBlock) {
+    const float* from = tile + 2 * r;
+    _mm512_store_pd(sums, _mm512_i32gather_pd(pairs, from, 8));
+    _mm512_store_pd(sums + 16, _mm512_i32gather_pd(pairs, from + 8 * 16, 8));
+  }
+}
+
 template <typename End>
-void multiply_rows(const Sum& s, const End& end) {
-  int64_t steps = 0;
-  for (int i = 0; i < s.count; ++i) steps += s.addends[i].depth;
-  const auto runs = [&s](int64_t strip, int64_t panel, Run* operands) {
+void multiply_few(const Sum& s, End end) {
+  const Addend& a = s.addends[0];
+  const int64_t panels = blocks_for(s.columns);
+  const TileShapes shapes;
+  _tile_loadconfig(&shapes);
+  spread_rows(a, s.few_rows_scratch);
+  for (int64_t panel = 0; panel < panels; panel += 4) {
+    const int64_t count = smaller(4, panels - panel);
+    alignas(64) float tiles[4][16 * 16];
+    __asm__ volatile("" ::: "memory");  // as in multiply_with
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < a.depth; ++k) {
+      const Bf16* values = s.few_rows_scratch + k * kBlockSize;
+      const Bf16* weight = a.right + (k * panels + panel) * kBlockSize;
+      _tile_loadd(6, values, 64);
+      _tile_loadd(7, values + kHalf, 64);
+      add_block<0>(weight);
+      if (count > 1) add_block<1>(weight + kBlockSize);
+      if (count > 2) add_block<2>(weight + 2 * kBlockSize);
+      if (count > 3) add_block<3>(weight + 3 * kBlockSize);
+    }
+    _tile_stored(0, tiles[0], 64);
+    _tile_stored(1, tiles[1], 64);
+    _tile_stored(2, tiles[2], 64);
+    _tile_stored(3, tiles[3], 64);
+    __asm__ volatile("" ::: "memory");
+    for (int64_t i = 0; i < count; ++i) {
+      alignas(64) float sums[kFewRows * kBlock] = {};
+      gather_rows(tiles[i], s.end, sums);
+      end.start(0, panel + i);
+      for (int p = 0; p < (s.end + 1) / 2; ++p) end.pair(sums, p);
+      end.finish();
+    }
+  }
+}
+
+// operands of a Sum
+struct RowRuns {
+  const Sum& s;
+
+  void operator()(int64_t strip, int64_t panel, Run* operands) const {
     for (int i = 0; i < s.count; ++i) {
       const Addend& a = s.addends[i];
       operands[i] = {a.left + strip * a.depth * kBlockSize, a.right + panel * a.depth * kBlockSize,
                      a.depth};
     }
-  };
+  }
+
+  // the next panel of the first addend, a part with each strip
+  Ahead ahead(int64_t strip, int64_t panel, const Area& area) const {
+    if (panel + 1 == area.last_panel) return {};
+    const Addend& a = s.addends[0];
+    const int64_t strips = area.last_strip - area.first_strip;
+    const int64_t lines = (kBlockSize / Ahead::kLine + strips - 1) / strips;  // a block's
+    const Bf16* next = a.right + (panel + 1) * a.depth * kBlockSize;
+    return {next + (strip - area.first_strip) * a.depth * lines * Ahead::kLine,
+            next + a.depth * kBlockSize, lines};
+  }
+};
+
+// rows in pieces whose operands stay in the L2 cache
+template <typename End>
+void multiply_rows(const Sum& s, const End& end) {
+  if (s.few_rows_scratch != nullptr) {
+    multiply_few(s, end);
+    return;
+  }
+  int64_t steps = 0;
+  for (int i = 0; i < s.count; ++i) steps += s.addends[i].depth;
+  const RowRuns runs{s};
   for (int64_t row = s.begin; row < s.end; row += kRowsAtOnce) {
     const int64_t end_row = smaller(row + kRowsAtOnce, s.end);
     multiply(s.isa,
@@ -621,6 +763,8 @@ void masked_product(const Sum& sum, const Matrix& mask, const Matrix& out) {
 
 void bare_product(const Sum& sum) { multiply_rows(sum, NoEnd{}); }
 
+int64_t few_rows_scratch(int64_t depth) { return depth * kBlockSize; }
+
 int64_t scratch_size(int64_t strips) { return (strips + 2) * Group::kDepth * kBlockSize; }
 
 void weight_gradient(const WeightGradient& w, float* out, int64_t stride) {
@@ -628,13 +772,10 @@ void weight_gradient(const WeightGradient& w, float* out, int64_t stride) {
   for (int64_t first = w.begin / kBlock; first < last; first += Group::kDepth) {
     Group group{w, first, smaller(Group::kDepth, last - first)};
     group.begin();
-    const auto runs = [&](int64_t strip, int64_t panel, Run* operands) {
-      operands[0] = {group.strip_values(strip), group.panel_values(panel), group.depth};
-    };
     // both halves of a panel are needed always: their columns are mixed
     const int64_t all_columns = w.last_panel * kBlock;
     multiply(w.isa, {w.first_strip, w.last_strip, w.first_panel, w.last_panel, w.rows, all_columns},
-             1, group.depth, runs, WeightEnd{group, out, stride, first * kBlock > w.begin});
+             1, group.depth, group, WeightEnd{group, out, stride, first * kBlock > w.begin});
   }
 }
 

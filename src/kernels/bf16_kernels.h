@@ -56,7 +56,14 @@ struct Sum {
   int64_t columns;  ///< of the result
   int64_t begin;
   int64_t end;
+  /// Else null: the first kFewRows rows at most of one addend whose `right` is the right form of
+  /// the transposed operand, by AMX; room for few_rows_scratch(depth) values at a cache line.
+  Bf16* few_rows_scratch = nullptr;
 };
+/// For so few rows reading the weights is what costs: one copy of them serves products in both
+/// directions, so that less of them has to come from beyond the L2 cache.
+inline constexpr int64_t kFewRows = 8;
+int64_t few_rows_scratch(int64_t depth);
 
 /// What is added to a sum before its non-linearity.
 struct Offsets {

@@ -278,28 +278,33 @@ TEST_P(Bf16BackendTest, LoadFillsSomeColumns) {
 }
 
 TEST_P(Bf16BackendTest, InputGradientGoesThroughTheMask) {
-  for (const auto& [rows, in, out] : kSizes) {
-    SCOPED_TRACE(std::to_string(rows) + " " + std::to_string(in) + " " + std::to_string(out));
-    start(/*training=*/rows % 2 == 0);
-    const Layer l = layer(out, in);
-    const WeightId reader = identity(in);
-    bind();
-    const at::Tensor gradient = uniform({rows, out});
-    const at::Tensor mask = at::relu(uniform({rows, in}));
-    const MatrixId result = matrix(rows, in, MatrixUse::kGradient);
-    const MatrixId g = matrix(gradient, MatrixUse::kGradient);
-    backend_->input_gradient(result, g, l.id, matrix(mask, MatrixUse::kHidden), {0, rows});
-    const Expected expected(rounded(gradient), l.weight_rounded());
-    expect_rounded(read(result, reader, rows, in), expected,
-                   [&](const at::Tensor& sum) { return sum * (mask > 0); });
+  // a few rows of an inference go through the other direction's weights, four panels at a time
+  std::vector<Size> sizes(std::begin(kSizes), std::end(kSizes));
+  sizes.insert(sizes.end(), {{8, 130, 40}, {7, 96, 33}, {3, 70, 64}, {1, 256, 97}, {9, 130, 40}});
+  for (const auto& [rows, in, out] : sizes) {
+    for (const bool training : {true, false}) {
+      SCOPED_TRACE(std::to_string(rows) + " " + std::to_string(in) + " " + std::to_string(out));
+      start(training);
+      const Layer l = layer(out, in);
+      const WeightId reader = identity(in);
+      bind();
+      const at::Tensor gradient = uniform({rows, out});
+      const at::Tensor mask = at::relu(uniform({rows, in}));
+      const MatrixId result = matrix(rows, in, MatrixUse::kGradient);
+      const MatrixId g = matrix(gradient, MatrixUse::kGradient);
+      backend_->input_gradient(result, g, l.id, matrix(mask, MatrixUse::kHidden), {0, rows});
+      const Expected expected(rounded(gradient), l.weight_rounded());
+      expect_rounded(read(result, reader, rows, in), expected,
+                     [&](const at::Tensor& sum) { return sum * (mask > 0); });
 
-    // without a mask, plain, also on top of what is there
-    const at::Tensor found = at::full({rows, in}, kUntouched);
-    backend_->head_gradient(found, g, l.id, /*accumulate=*/false, {0, rows});
-    expect_near(found, expected);
-    backend_->head_gradient(found, g, l.id, /*accumulate=*/true, {0, rows});
-    Expected twice = expected;
-    expect_near(found, twice.add(expected));
+      // without a mask, plain, also on top of what is there
+      const at::Tensor found = at::full({rows, in}, kUntouched);
+      backend_->head_gradient(found, g, l.id, /*accumulate=*/false, {0, rows});
+      expect_near(found, expected);
+      backend_->head_gradient(found, g, l.id, /*accumulate=*/true, {0, rows});
+      Expected twice = expected;
+      expect_near(found, twice.add(expected));
+    }
   }
 }
 
