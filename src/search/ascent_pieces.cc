@@ -7,19 +7,13 @@
 
 namespace drop {
 
-namespace {
-
-constexpr int64_t kMaxRows = 16384;
-
-}  // namespace
-
 AscentResult run_in_pieces(
-    const at::Tensor& states, const at::Tensor& starts,
+    const at::Tensor& states, const at::Tensor& starts, int64_t max_rows,
     const std::function<AscentResult(const at::Tensor&, const at::Tensor&)>& ascend) {
   const int64_t num_states = starts.size(0);
   const int64_t num_starts = starts.size(1);
-  const int64_t starts_a_piece = std::min(num_starts, kMaxRows);
-  const int64_t states_a_piece = std::max<int64_t>(1, kMaxRows / starts_a_piece);
+  const int64_t starts_a_piece = std::min(num_starts, max_rows);
+  const int64_t states_a_piece = std::max<int64_t>(1, max_rows / starts_a_piece);
   std::vector<at::Tensor> embeddings;
   std::vector<at::Tensor> scores;
   for (int64_t state = 0; state < num_states; state += states_a_piece) {

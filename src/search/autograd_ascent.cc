@@ -10,14 +10,15 @@ namespace drop {
 
 AscentResult AutogradAscent::run(const at::Tensor& states, const at::Tensor& starts,
                                  const AscentOptions& options) {
-  return run_in_pieces(states, starts, [&](const at::Tensor& some, const at::Tensor& from) {
-    EncodedStates encoded;
-    {
-      const at::NoGradGuard no_grad;
-      encoded = model_.encode(some);
-    }
-    return ascend(encoded, from, options);
-  });
+  return run_in_pieces(states, starts, kMaxAscentRows,
+                       [&](const at::Tensor& some, const at::Tensor& from) {
+                         EncodedStates encoded;
+                         {
+                           const at::NoGradGuard no_grad;
+                           encoded = model_.encode(some);
+                         }
+                         return ascend(encoded, from, options);
+                       });
 }
 
 AscentResult AutogradAscent::ascend(const EncodedStates& states, const at::Tensor& starts,

@@ -1,6 +1,7 @@
 #include "search/fused_ascent.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -104,11 +105,17 @@ FusedAscent::~FusedAscent() = default;
 AscentResult FusedAscent::run(const at::Tensor& states, const at::Tensor& starts,
                               const AscentOptions& options) {
   const at::NoGradGuard no_grad;
-  return run_in_pieces(states, starts, [&](const at::Tensor& some, const at::Tensor& from) {
-    const at::Tensor z = ascend(some, from, options);
-    const FullPrecision full;
-    return AscentResult{z, model_.score_embeddings(model_.encode(some), z)};
-  });
+  // on a CPU rows go through all steps together whose activations and weights fit the caches
+  constexpr int64_t kRowsAThread = 256;
+  const int64_t max_rows = space_->backend->preferred_rows() == 0
+                               ? kMaxAscentRows
+                               : kRowsAThread * at::get_num_threads();
+  return run_in_pieces(states, starts, max_rows,
+                       [&](const at::Tensor& some, const at::Tensor& from) {
+                         const at::Tensor z = ascend(some, from, options);
+                         const FullPrecision full;
+                         return AscentResult{z, model_.score_embeddings(model_.encode(some), z)};
+                       });
 }
 
 at::Tensor FusedAscent::ascend(const at::Tensor& states, const at::Tensor& starts,
