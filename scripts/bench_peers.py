@@ -5,7 +5,7 @@
 
 Each round runs build/release/bin/drop_bench with all its engines and precisions and then, one after
 the other, the same work in PyTorch, so that a busy machine slows all alike; medians over the rounds
-are shown. PyTorch's forms: `eager` is the algorithm as tests/golden/drop_reference.py spells it out
+are shown, and the fastest round of each. PyTorch's forms: `eager` is the algorithm as tests/golden/drop_reference.py spells it out
 (torch.optim.Adam as it comes, one joint backward pass; an ascent calls autograd once a step);
 `fused` takes the fused Adam; `compile` adds torch.compile; on a GPU `graph` captures the fused form
 and `compile-graph` the compiled one in a CUDA graph. bf16 is autocast. Columns: milliseconds; the
@@ -248,7 +248,9 @@ def compare(case, options, forms, precisions, make_peer, peer_flops, arguments, 
             flops[key] = peer_flops
 
     middle = {key: statistics.median(values) for key, values in times.items()}
+    fastest = {key: min(values) for key, values in times.items()}
     eager = middle.get(("torch", "eager", "fp32"))
+    fastest_eager = fastest.get(("torch", "eager", "fp32"))
     rows = []
     for (who, engine, precision), seconds in sorted(middle.items(), key=lambda item: item[0][0]):
         ours = [s for (w, _, p), s in middle.items() if w == "drop" and p == precision]
@@ -256,10 +258,12 @@ def compare(case, options, forms, precisions, make_peer, peer_flops, arguments, 
         rows.append({
             **case, "benchmark": case["benchmark"] + "_peers", "by": who, "engine": engine,
             "precision": precision, "device": arguments.device, "threads": threads,
-            "median_s": seconds, "min_s": min(times[who, engine, precision]),
+            "median_s": seconds, "min_s": fastest[who, engine, precision],
             "flops": flops[who, engine, precision], "peak_flops_per_s": peak,
             "share_of_peak": flops[who, engine, precision] / (seconds * peak) if peak else None,
             "faster_than_eager": eager / seconds if eager else None,
+            "fastest_against_eager":
+                fastest_eager / fastest[who, engine, precision] if fastest_eager else None,
             "ours_faster_by": seconds / min(ours) if who == "torch" and ours else None,
             "rounds": arguments.rounds})
     return rows
@@ -274,7 +278,8 @@ def show(rows):
         print(f"{row['benchmark'][:-6]:7} {name:16} {row['threads']:7} {row['by']:>6} "
               f"{row['engine']:>13} {row['precision']:>9} {1e3 * row['median_s']:11.3f} "
               f"{cell(row['share_of_peak'], '.1%'):>8} {cell(row['faster_than_eager'], '.2f'):>8} "
-              f"{cell(row['ours_faster_by'], '.2f'):>8}", flush=True)
+              f"{cell(row['ours_faster_by'], '.2f'):>8} {1e3 * row['min_s']:11.3f} "
+              f"{cell(row['fastest_against_eager'], '.2f'):>8}", flush=True)
 
 
 def step_cases(arguments, forms):
@@ -370,7 +375,7 @@ def main():
 
     lines = []
     print(f"{'':7} {'':16} {'threads':>7} {'by':>6} {'engine':>13} {'precision':>9} {'ms':>11} "
-          f"{'of peak':>8} {'x eager':>8} {'ours x':>8}")
+          f"{'of peak':>8} {'x eager':>8} {'ours x':>8} {'fastest':>11} {'x eager':>8}")
     for count in threads:
         for kind in arguments.benchmarks.split(","):
             for case, options, peers, make_peer, flops in CASES[kind](arguments, forms):
