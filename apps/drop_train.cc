@@ -16,10 +16,7 @@
 #include "drop/base/system_report.h"
 #include "drop/base/text.h"
 #include "drop/config/config.h"
-#include "drop/data/d4rl_file.h"
-#include "drop/data/dataset_id.h"
 #include "drop/data/decomposition.h"
-#include "drop/data/normaliser.h"
 #include "drop/data/sampler.h"
 #include "drop/deploy/evaluation.h"
 #include "drop/deploy/run_evaluator.h"
@@ -31,6 +28,7 @@
 #include "drop/train/engine_check.h"
 #include "drop/train/run_folder.h"
 #include "drop/train/trainer.h"
+#include "drop/train/training_data.h"
 #include "program.h"
 
 namespace drop {
@@ -49,107 +47,15 @@ struct TrainOptions {
   std::string command_line;
 };
 
-// a data set as training needs it, before a seed is chosen
-struct PreparedData {
-  TrajectoryDataset dataset;
-  std::vector<Trajectory> trajectories;
-  Normaliser normaliser;
-  at::Tensor selftest_states;    // four raw states spread over the file
-  ModelOrigin origin;            // all but config and step
-  nlohmann::ordered_json facts;  // for provenance.json
-};
-
-at::Tensor pick_selftest_states(const TrajectoryDataset& dataset) {
-  constexpr int64_t kStates = 4;
-  at::Tensor states = at::empty({kStates, dataset.state_dim}, at::kFloat);
-  for (int64_t i = 0; i < kStates; ++i) {
-    const auto row = dataset.observation((dataset.rows - 1) * i / (kStates - 1));
-    std::copy(row.begin(), row.end(), states.data_ptr<float>() + i * dataset.state_dim);
-  }
-  return states;
-}
-
-PreparedData prepare(const Config& config) {
-  // HDF5 -> TrajectoryDataset
-  const DatasetSource source = find_dataset(config.dataset, config.task);
-  const D4rlFileInfo info = inspect_d4rl_file(source.path);
-  log().info("data: {} ({} rows, {} state and {} action dimensions, about {} in memory)",
-             source.path, info.rows, info.state_dim, info.action_dim,
-             human_bytes(static_cast<double>(info.memory_bytes)));
-  PreparedData data;
-  data.dataset = read_d4rl_file(source, {.threads = config.threads});
-  const TrajectoryDataset& dataset = data.dataset;
-  if (!dataset.has_timeouts && dataset.family != Family::kAdroit) {
-    log().warn(
-        "{}: has no `timeouts`: trajectories are split where `terminals` are set, so that episodes "
-        "which the time "
-        "limit ended run into the next one; prefer a version of the file that has them",
-        source.path);
-  }
-  data.trajectories = dataset.usable_trajectories(config.decomposition.keep_unfinished);
-  if (data.trajectories.empty()) {
-    throw DataError(
-        source.path +
-        ": no finished trajectory; set decomposition.keep_unfinished: on, or use another file");
-  }
-  data.normaliser = fit_normaliser(dataset.observations, dataset.state_dim);
-  data.selftest_states = pick_selftest_states(dataset);
-
-  // what the scores will be compared with
-  ModelOrigin& origin = data.origin;
-  origin.task = config.task.empty() ? source.task : config.task;
-  origin.dataset = dataset.id;
-  origin.dataset_sha256 = dataset.sha256;
-  origin.reward_shift =
-      config.train.reward_shift.value_or(dataset.family == Family::kAntMaze ? -1.0 : 0.0);
-  origin.reward_scale = config.train.reward_scale.value_or(
-      auto_reward_scale(dataset, data.trajectories, config.train.discount, origin.reward_shift));
-  origin.data_return_mean = 0.0;
-  origin.data_length_mean = 0.0;
-  origin.data_return_max = data.trajectories.front().return_sum;
-  const auto count = static_cast<double>(data.trajectories.size());
-  for (const Trajectory& trajectory : data.trajectories) {
-    origin.data_return_mean += trajectory.return_sum / count;
-    origin.data_length_mean += static_cast<double>(trajectory.length()) / count;
-    origin.data_return_max = std::max(origin.data_return_max, trajectory.return_sum);
-  }
-  data.facts = {{"path", dataset.path},
-                {"id", dataset.id},
-                {"sha256", dataset.sha256},
-                {"rows", dataset.rows},
-                {"family", to_string(dataset.family)},
-                {"trajectories", data.trajectories.size()},
-                {"length_mean", origin.data_length_mean},
-                {"return_mean", origin.data_return_mean},
-                {"return_max", origin.data_return_max}};
-  if (const auto reference = reference_score(origin.task, origin.dataset)) {
-    data.facts["return_mean_normalised"] = normalised_score(origin.data_return_mean, *reference);
-    data.facts["return_max_normalised"] = normalised_score(origin.data_return_max, *reference);
-  }
-  return data;
-}
-
-Decomposition decompose_data(const Config& config, const PreparedData& data, int64_t seed) {
-  std::vector<double> returns;
-  std::vector<int64_t> transitions;
-  for (const Trajectory& trajectory : data.trajectories) {
-    returns.push_back(trajectory.return_sum);
-    transitions.push_back(trajectory.transitions());
-  }
-  Decomposition decomposition =
-      decompose(config.decomposition, returns, transitions, static_cast<uint64_t>(seed));
-  for (const std::string& warning : decomposition.warnings) log().warn("{}", warning);
-  return decomposition;
-}
-
 void write_provenance(const RunFolder& folder, const TrainOptions& options,
-                      const PreparedData& data, const Config& config, const Runtime& runtime,
+                      const TrainingData& data, const Config& config, const Runtime& runtime,
                       int64_t resumed_from) {
   nlohmann::ordered_json json;
   for (const Report& report : {build_report(), machine_report(), runtime_report(runtime)}) {
     for (const auto& [name, value] : report) json[name] = value;
   }
-  json["engine"] = to_string(resolved_engine(config.train.engine, runtime.device));
+  json["engine"] = to_string(
+      resolved_engine(config.train.engine, runtime.device, config.model.embedding, config.train));
   json["mujoco"] = mj_versionString();
   json["data"] = data.facts;
   json["reward_scale"] = data.origin.reward_scale;
@@ -187,7 +93,14 @@ void warn_of_short_sight(const TrainConfig& train) {
   }
 }
 
-void announce(const PreparedData& data, const Decomposition& decomposition, const Config& config,
+void warn_of_untrained_scores(const Config& config) {
+  if (config.train.score || config.decomposition.num_subtasks == 1) return;
+  log().warn(
+      "train.score: off leaves the scores untrained: the inference rules cannot tell sub-tasks "
+      "apart; to act, set decomposition.num_subtasks: 1");
+}
+
+void announce(const TrainingData& data, const Decomposition& decomposition, const Config& config,
               const Runtime& runtime) {
   const ModelOrigin& origin = data.origin;
   std::string scores;
@@ -203,7 +116,8 @@ void announce(const PreparedData& data, const Decomposition& decomposition, cons
              origin.data_return_max, scores);
   log().info("reward scale {:.4g}, shift {:g}; device {}, {} threads, {} engine, {}",
              origin.reward_scale, origin.reward_shift, runtime.device.str(), runtime.threads,
-             to_string(resolved_engine(config.train.engine, runtime.device)),
+             to_string(resolved_engine(config.train.engine, runtime.device, config.model.embedding,
+                                       config.train)),
              to_string(runtime.precision));
 }
 
@@ -244,19 +158,10 @@ struct SeedTraining {
   std::unique_ptr<RunEvaluator> evaluator;
 };
 
-ModelShape shape_of(const SeedTraining& run, int64_t state_dim, int64_t action_dim) {
-  const ModelConfig& model = run.config.model;
-  return {state_dim,           action_dim,         run.decomposition.num_subtasks(),
-          model.embedding_dim, model.hidden_width, model.policy_std};
-}
-
 // Decomposition -> Sampler and TrainState, for each seed on the same data; all that can be refused
 // is refused before anything is written
 std::vector<SeedTraining> prepare_seeds(const Config& config, const TrainOptions& options,
-                                        PreparedData& data, const Runtime& runtime) {
-  if (config.model.embedding == EmbeddingKind::kCvae) {
-    throw UsageError("model.embedding: found cvae; allowed in this version: table");
-  }
+                                        TrainingData& data, const Runtime& runtime) {
   const std::vector<int64_t> seeds =
       config.seeds.empty() ? std::vector<int64_t>{config.seed} : config.seeds;
   const int64_t state_dim = data.dataset.state_dim;
@@ -281,10 +186,11 @@ std::vector<SeedTraining> prepare_seeds(const Config& config, const TrainOptions
       if (run.existing && std::filesystem::exists(run.out / "config.yaml"))
         require_resumable(run.out / "config.yaml", run.config);
     }
-    run.decomposition = decompose_data(run.config, data, seed);
-    run.state = std::make_unique<TrainState>(shape_of(run, state_dim, action_dim), config.train,
-                                             data.origin.reward_scale, static_cast<uint64_t>(seed),
-                                             at::TensorOptions(runtime.device).dtype(at::kFloat));
+    run.decomposition = decompose_training_data(run.config, data, seed);
+    run.state = std::make_unique<TrainState>(
+        model_shape(run.config, run.decomposition, state_dim, action_dim), config.train,
+        data.origin.reward_scale, static_cast<uint64_t>(seed),
+        at::TensorOptions(runtime.device).dtype(at::kFloat));
     run.sampler = std::make_unique<Sampler>(
         table, data.trajectories, run.decomposition,
         SamplerOptions{config.train.batch_size, config.train.subtasks_per_batch,
@@ -301,7 +207,7 @@ std::vector<SeedTraining> prepare_seeds(const Config& config, const TrainOptions
 
 // restores what an earlier session left and writes the folder's head; false when nothing is left
 // to do
-bool begin_run(SeedTraining& run, const TrainOptions& options, const PreparedData& data,
+bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingData& data,
                const Runtime& runtime) {
   run.folder = std::make_unique<RunFolder>(run.out);
   const RunFolder& folder = *run.folder;
@@ -317,14 +223,15 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const PreparedDat
   write_provenance(folder, options, data, run.config, runtime, run.state->step);
   write_file_atomically(folder.decomposition(), to_json(run.decomposition) + "\n");
   add_log_file(folder.train_log());
-  warn_of_short_sight(run.config.train);
+  if (run.config.train.score) warn_of_short_sight(run.config.train);
+  warn_of_untrained_scores(run.config);
   announce(data, run.decomposition, run.config, runtime);
   return true;
 }
 
 // StepEngine -> checkpoints, with evaluations between them, for runs that stand at the same step
 void train_together(const std::vector<SeedTraining*>& runs, const TrainOptions& options,
-                    const PreparedData& data, const Runtime& runtime) {
+                    const TrainingData& data, const Runtime& runtime) {
   std::vector<SeedRun> seeds;
   for (SeedTraining* run : runs) seeds.push_back({run->state.get(), run->sampler.get()});
   const Config& config = runs.front()->config;
@@ -345,7 +252,7 @@ void train_together(const std::vector<SeedTraining*>& runs, const TrainOptions& 
 }
 
 void train(const Config& config, const TrainOptions& options, const Runtime& runtime) {
-  PreparedData data = prepare(config);
+  TrainingData data = prepare_training_data(config);
   if (stop_requested()) throw Interrupted("stopped by a signal; nothing was written");
   std::vector<SeedTraining> runs = prepare_seeds(config, options, data, runtime);
   const std::string obstacle =
@@ -372,7 +279,7 @@ void train(const Config& config, const TrainOptions& options, const Runtime& run
 
 // every engine of this machine against the eager one, on the config's own data; nothing is written
 void check_engines(const Config& config, const TrainOptions& options, const Runtime& runtime) {
-  PreparedData data = prepare(config);
+  TrainingData data = prepare_training_data(config);
   const std::vector<SeedTraining> runs = prepare_seeds(config, options, data, runtime);
   const TrainState& state = *runs.front().state;
   const at::Tensor states = data.selftest_states.clone();

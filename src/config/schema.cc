@@ -447,6 +447,12 @@ std::vector<Key> make_keys() {
       "runs need 0.05",
       {0, 1, true, false}, [](auto& c) -> auto& { return c.train.target_rate; }));
   keys.push_back(toggle(
+      "train.score",
+      "off learns the behaviour alone, no score: behaviour cloning (with "
+      "decomposition.num_subtasks: "
+      "1), and quick fits for the choice of N",
+      [](auto& c) -> auto& { return c.train.score; }));
+  keys.push_back(toggle(
       "train.conservative",
       "the constraint on scores of unseen embeddings (Equation 8); off is the "
       "ablation 'w/o Reg'",

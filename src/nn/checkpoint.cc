@@ -106,14 +106,8 @@ ModelShape shape_of(const SafetensorsFile& file, const Config& config, const std
     throw DataError(source + ": tensor " + name +
                     " is missing or has the wrong rank; this is no checkpoint of this project");
   };
-  ModelShape shape;
-  shape.state_dim = extent("normaliser.state_mean", 1, 0);
-  shape.action_dim = extent("policy.action_encoder.3.bias", 1, 0);
-  shape.num_subtasks = extent("embeddings", 2, 0);
-  shape.embedding_dim = config.model.embedding_dim;
-  shape.hidden_width = config.model.hidden_width;
-  shape.policy_std = config.model.policy_std;
-  return shape;
+  return ModelShape::from(config.model, extent("normaliser.state_mean", 1, 0),
+                          extent("policy.action_encoder.3.bias", 1, 0), extent("embeddings", 2, 0));
 }
 
 void copy_parameters(const SafetensorsFile& file, DropModel& model, const std::string& source) {
@@ -167,10 +161,9 @@ at::Tensor TrainedModel::standardise(const at::Tensor& raw_states) const {
 }
 
 void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origin,
-                     const DropModel& model, double multiplier, const Normaliser& normaliser,
-                     const at::Tensor& selftest_states) {
+                     const DropModel& model, const at::Tensor& embeddings, double multiplier,
+                     const Normaliser& normaliser, const at::Tensor& selftest_states) {
   const at::NoGradGuard no_grad;
-  const at::Tensor embeddings = model.task_embedding().embeddings();
   const auto vector = [](const std::vector<float>& values) {
     return at::tensor(values, at::kFloat);
   };

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -12,13 +13,20 @@ namespace {
 
 constexpr double kMinLogStd = -5.0;
 constexpr double kMaxLogStd = 2.0;
+constexpr double kMinPosteriorLogStd = -4.0;
+constexpr double kMaxPosteriorLogStd = 15.0;
 constexpr double kSaturated = 0.99;
 constexpr int64_t kAnchors = 1024;
 
 std::vector<ParameterSpec> trained_specs(const ModelShape& s) {
   const int64_t w = s.hidden_width;
   std::vector<ParameterSpec> specs;
-  Encoder::append_specs(specs, "task_embedding.encoder", {s.num_subtasks, w, w, s.embedding_dim});
+  if (s.embedding == EmbeddingKind::kTable) {
+    Encoder::append_specs(specs, "task_embedding.encoder", {s.num_subtasks, w, w, s.embedding_dim});
+  } else {
+    const int64_t inputs = s.state_dim + (s.encodes_actions ? s.action_dim : 0);
+    Encoder::append_specs(specs, "encoder", {inputs, w, w, 2 * s.embedding_dim});
+  }
   Encoder::append_specs(specs, "policy.state_encoder", {s.state_dim, w, w});
   Encoder::append_specs(specs, "policy.action_encoder",
                         {w + s.embedding_dim, w, w, w, s.action_dim});
@@ -39,12 +47,45 @@ std::vector<ParameterSpec> target_specs(const std::vector<ParameterSpec>& traine
 
 }  // namespace
 
+ModelShape ModelShape::from(const ModelConfig& config, int64_t state_dim, int64_t action_dim,
+                            int64_t num_subtasks) {
+  const auto& inputs = config.encoder_inputs;
+  ModelShape shape;
+  shape.state_dim = state_dim;
+  shape.action_dim = action_dim;
+  shape.num_subtasks = num_subtasks;
+  shape.embedding_dim = config.latent_size(action_dim);
+  shape.hidden_width = config.hidden_width;
+  shape.policy_std = config.policy_std;
+  shape.embedding = config.embedding;
+  shape.encodes_actions = std::find(inputs.begin(), inputs.end(), "a") != inputs.end();
+  shape.kl_weight = config.kl_weight;
+  return shape;
+}
+
 TaskEmbedding::TaskEmbedding(const ParameterBuffer& parameters)
     : encoder_(parameters, "task_embedding.encoder", OutputForm::kTanh) {}
 
 at::Tensor TaskEmbedding::embeddings() const {
   // row n of the transposed first weight is that layer's product with one-hot n
   return encoder_.forward_from_first(encoder_.first_weight().t() + encoder_.first_bias());
+}
+
+PosteriorEncoder::PosteriorEncoder(const ParameterBuffer& parameters, const ModelShape& shape)
+    : encoder_(parameters, "encoder", OutputForm::kLinear),
+      encodes_actions_(shape.encodes_actions) {}
+
+PosteriorEncoder::Posterior PosteriorEncoder::forward(const at::Tensor& states,
+                                                      const at::Tensor& actions) const {
+  const at::Tensor out =
+      encoder_.forward(encodes_actions_ ? at::cat({states, actions}, -1) : states);
+  const int64_t d = out.size(-1) / 2;
+  return {out.narrow(-1, 0, d),
+          out.narrow(-1, d, d).clamp(kMinPosteriorLogStd, kMaxPosteriorLogStd)};
+}
+
+at::Tensor PosteriorEncoder::kl_divergence(const Posterior& p) {
+  return 0.5 * (p.mean * p.mean + at::exp(2 * p.log_std) - 1.0 - 2 * p.log_std).sum(-1);
 }
 
 ContextualPolicy::ContextualPolicy(const ParameterBuffer& parameters, const ModelShape& shape)
@@ -102,10 +143,14 @@ DropModel::DropModel(const ModelShape& shape, const at::TensorOptions& options)
     : shape_(shape),
       parameters_(trained_specs(shape), options),
       target_parameters_(target_specs(parameters_.specs()), options),
-      task_embedding_(parameters_),
       policy_(parameters_, shape),
       score_(parameters_, shape, "score"),
-      target_score_(target_parameters_, shape, "target_score") {}
+      target_score_(target_parameters_, shape, "target_score") {
+  if (shape.embedding == EmbeddingKind::kTable)
+    task_embedding_ = TaskEmbedding(parameters_);
+  else
+    posterior_encoder_ = PosteriorEncoder(parameters_, shape);
+}
 
 void DropModel::initialise(RandomStream& stream) {
   const at::NoGradGuard no_grad;

@@ -6,8 +6,9 @@
 
 namespace drop {
 
-AscentOptions AscentOptions::from(const SearchConfig& config) {
+AscentOptions AscentOptions::from(const SearchConfig& config, double bound) {
   AscentOptions options;
+  options.bound = bound;
   options.steps = config.ascent_steps;
   options.step_size = config.ascent_step_size;
   options.clip = config.clip;

@@ -70,7 +70,7 @@ class GradAdaRule : public SearchRule {
 EmbeddingSearch::EmbeddingSearch(const TrainedModel& trained, const SearchConfig& config,
                                  Precision precision)
     : trained_(trained),
-      options_(AscentOptions::from(config)),
+      options_(AscentOptions::from(config, trained.model.shape().embedding_bound())),
       engine_(make_ascent_engine(config.engine, precision, trained.model)) {}
 
 Inference EmbeddingSearch::best(const at::Tensor& states) const {

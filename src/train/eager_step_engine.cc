@@ -10,8 +10,8 @@ EagerStepEngine::EagerStepEngine(TrainState& state, const Sampler* sampler,
                                  const TrainConfig& config)
     : state_(state),
       sampler_(sampler),
-      settings_{config.discount, config.conservative, config.td_updates_embedding},
-      conservative_(config.conservative),
+      settings_{config.score, config.discount, config.conservative, config.td_updates_embedding},
+      conservative_(config.score && config.conservative),
       target_rate_(config.target_rate),
       gradients_(state.model.parameters().like()),
       score_segment_(state.model.parameters().segment("score.")),
@@ -20,11 +20,12 @@ EagerStepEngine::EagerStepEngine(TrainState& state, const Sampler* sampler,
   state_.model.parameters().collect_gradients_in(gradients_);
 }
 
-LossTerms EagerStepEngine::compute_gradients(const Batch& batch, const at::Tensor& uniform_z) {
+LossTerms EagerStepEngine::compute_gradients(const Batch& batch, const StepNoise& noise) {
   const at::AutoGradMode with_gradient(true);
   gradients_.flat().zero_();
-  LossTerms terms = drop_losses(state_.model, batch, uniform_z, settings_);
-  at::Tensor total = terms.behaviour + terms.td;
+  LossTerms terms = drop_losses(state_.model, batch, noise, settings_);
+  at::Tensor total =
+      terms.behaviour + state_.model.shape().kl_weight * terms.kl + terms.td + terms.improvement;
   if (conservative_) total = total + state_.multiplier.penalty(terms.conservative_gap);
   torch::autograd::backward({total});
   // remember the first step whose losses or gradients went wrong, without waiting for the device
@@ -37,26 +38,26 @@ LossTerms EagerStepEngine::compute_gradients(const Batch& batch, const at::Tenso
                               .logical_or(first_bad_[0] >= 0);
   first_bad_ = at::where(keep, first_bad_, losses);
   terms.behaviour = terms.behaviour.detach();
+  terms.kl = terms.kl.detach();
   terms.td = terms.td.detach();
   terms.conservative_gap = terms.conservative_gap.detach();
   return terms;
 }
 
-void EagerStepEngine::step(const Batch& batch, const at::Tensor& uniform_z) {
-  last_ = compute_gradients(batch, uniform_z);
+void EagerStepEngine::step(const Batch& batch, const StepNoise& noise) {
+  last_ = compute_gradients(batch, noise);
   const at::NoGradGuard no_grad;
   state_.adam.step(gradients_.flat());
   if (conservative_) state_.multiplier.update(last_.conservative_gap);
-  state_.model.target_parameters().flat().lerp_(score_segment_, target_rate_);
+  if (settings_.score) state_.model.target_parameters().flat().lerp_(score_segment_, target_rate_);
   ++state_.step;
 }
 
 void EagerStepEngine::advance(int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    const at::Tensor uniform_z = draw_uniform_z(state_.seed, state_.step, sampler_->batch_size(),
-                                                state_.model.shape().embedding_dim,
-                                                state_.model.parameters().flat().options());
-    step(sampler_->draw(state_.step), uniform_z);
+    step(sampler_->draw(state_.step),
+         draw_noise(state_.seed, state_.step, sampler_->batch_size(), state_.model.shape(),
+                    state_.model.parameters().flat().options()));
   }
 }
 
@@ -64,6 +65,7 @@ StepMetrics EagerStepEngine::metrics(size_t /*seed*/) const {
   StepMetrics metrics;
   if (!last_.behaviour.defined()) return metrics;
   metrics.behaviour = last_.behaviour.item<double>();
+  metrics.kl = last_.kl.item<double>();
   metrics.td = last_.td.item<double>();
   metrics.conservative_gap = last_.conservative_gap.item<double>();
   metrics.multiplier = state_.multiplier.value().item<double>();

@@ -17,9 +17,11 @@ class EagerStepEngine : public StepEngine {
   std::optional<BadStep> first_bad_step(size_t seed = 0) const override;
 
   /// One step on a given batch.
-  void step(const Batch& batch, const at::Tensor& uniform_z);
+  void step(const Batch& batch, const StepNoise& noise);
   /// Losses and gradients of a given batch, no update: gradients of all parameters, flat.
-  LossTerms compute_gradients(const Batch& batch, const at::Tensor& uniform_z);
+  LossTerms compute_gradients(const Batch& batch, const StepNoise& noise);
+  /// Adds policy improvement to the losses (online fine-tuning).
+  void improve_policy(double weight) { settings_.improvement = weight; }
   const ParameterBuffer& gradients() const { return gradients_; }
 
  private:

@@ -132,8 +132,10 @@ std::vector<EngineCheck> check_engines(const ModelShape& shape, const Config& co
                                        reference.model.parameters().flat().detach(), start);
     return check;
   };
-  const StepEngineKind kind = resolved_engine(StepEngineKind::kAuto, device);
+  const StepEngineKind kind =
+      resolved_engine(StepEngineKind::kAuto, device, shape.embedding, config.train);
   for (const Precision precision : precisions_of(device)) {
+    if (kind == StepEngineKind::kEager) break;  // these losses have no other engine
     // the control
     TrainState control_state = fresh(config.train);
     set_off(control_state.model, precision);
@@ -162,8 +164,8 @@ std::vector<EngineCheck> check_engines(const ModelShape& shape, const Config& co
   }
 
   // ascents on the model that the reference has trained
-  const AscentOptions options = AscentOptions::from(config.search);
-  const at::Tensor z = reference.model.task_embedding().embeddings().detach();
+  const AscentOptions options = AscentOptions::from(config.search, shape.embedding_bound());
+  const at::Tensor z = deployment_embeddings(reference.model, config.search.starts, sampler);
   const at::Tensor starts = z.unsqueeze(0).expand({states.size(0), z.size(0), z.size(1)});
   const at::Tensor at_states = states.to(device);
   const auto autograd_ends = [&](const DropModel& model) {

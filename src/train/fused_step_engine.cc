@@ -48,7 +48,7 @@ FusedStepEngine::FusedStepEngine(TrainState& state, const Sampler* sampler,
       step_(*backend_, state.model.shape(), config, state.multiplier.threshold(), batch_size,
             fused_state_of(state)) {}
 
-void FusedStepEngine::take(const Batch& batch, const at::Tensor& uniform_z) {
+void FusedStepEngine::take(const Batch& batch, const StepNoise& noise) {
   const int64_t rows = batch.states.size(0);
   const FusedBatch& to = step_.batch();
   const auto copy = [&](const at::Tensor& into, const at::Tensor& from) {
@@ -61,16 +61,15 @@ void FusedStepEngine::take(const Batch& batch, const at::Tensor& uniform_z) {
   copy(to.next_actions, batch.next_actions);
   copy(to.terminals, batch.terminals);
   copy(to.subtasks, batch.subtasks);
-  copy(to.uniform_z, uniform_z);
+  copy(to.uniform_z, noise.uniform_z);
 }
 
 void FusedStepEngine::draw() {
   const FusedBatch& to = step_.batch();
-  const at::Tensor uniform_z =
-      draw_uniform_z(state_.seed, state_.step, sampler_->batch_size(),
-                     state_.model.shape().embedding_dim, to.uniform_z.options());
+  const StepNoise noise = draw_noise(state_.seed, state_.step, sampler_->batch_size(),
+                                     state_.model.shape(), to.uniform_z.options());
   if (to.states.scalar_type() != at::kFloat) {
-    take(sampler_->draw(state_.step), uniform_z);
+    take(sampler_->draw(state_.step), noise);
     return;
   }
   sampler_->draw_into(
@@ -78,7 +77,7 @@ void FusedStepEngine::draw() {
       {to.states.data_ptr<float>(), to.actions.data_ptr<float>(), to.rewards.data_ptr<float>(),
        to.next_states.data_ptr<float>(), to.next_actions.data_ptr<float>(),
        to.terminals.data_ptr<float>(), to.subtasks.data_ptr<int64_t>()});
-  to.uniform_z.narrow(0, 0, sampler_->batch_size()).copy_(uniform_z);
+  to.uniform_z.narrow(0, 0, sampler_->batch_size()).copy_(noise.uniform_z);
 }
 
 void FusedStepEngine::run(bool measure_gap) {
@@ -86,17 +85,17 @@ void FusedStepEngine::run(bool measure_gap) {
   ++state_.step;
 }
 
-void FusedStepEngine::step(const Batch& batch, const at::Tensor& uniform_z) {
+void FusedStepEngine::step(const Batch& batch, const StepNoise& noise) {
   const at::NoGradGuard no_grad;
-  take(batch, uniform_z);
+  take(batch, noise);
   step_.step().fill_(state_.step);
   backend_->refresh();
   run(/*measure_gap=*/true);
 }
 
-void FusedStepEngine::compute_gradients(const Batch& batch, const at::Tensor& uniform_z) {
+void FusedStepEngine::compute_gradients(const Batch& batch, const StepNoise& noise) {
   const at::NoGradGuard no_grad;
-  take(batch, uniform_z);
+  take(batch, noise);
   backend_->refresh();
   step_.compute_gradients();
 }

@@ -20,14 +20,14 @@ class FusedStepEngine : public StepEngine {
   std::optional<BadStep> first_bad_step(size_t seed = 0) const override;
 
   /// One step on a given batch.
-  void step(const Batch& batch, const at::Tensor& uniform_z);
+  void step(const Batch& batch, const StepNoise& noise);
   /// Losses and gradients of a given batch, no update.
-  void compute_gradients(const Batch& batch, const at::Tensor& uniform_z);
+  void compute_gradients(const Batch& batch, const StepNoise& noise);
   /// Gradients of all parameters, flat.
   const at::Tensor& gradients() const { return step_.gradients(); }
 
  private:
-  void take(const Batch& batch, const at::Tensor& uniform_z);
+  void take(const Batch& batch, const StepNoise& noise);
   void draw();
   void run(bool measure_gap);
 

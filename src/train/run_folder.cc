@@ -25,6 +25,7 @@ std::string step_name(int64_t step) {
 // what distinguishes runs of one data set at a glance
 std::string variant_of(const Config& config) {
   std::string variant = config.model.embedding == EmbeddingKind::kCvae ? "drop-cvae" : "drop";
+  if (!config.train.score) return "bc";
   if (!config.train.conservative) variant += "-naive";
   if (config.decomposition.rule != DecompositionKind::kRank)
     variant.append("-").append(to_string(config.decomposition.rule));

@@ -1,6 +1,7 @@
 #include "drop/train/step_engine.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include "drop/base/error.h"
 #include "train/eager_step_engine.h"
@@ -46,8 +47,10 @@ TrainState::TrainState(const ModelShape& shape, const TrainConfig& config, doubl
                  config.conservative_threshold * reward_scale, options),
       seed(seed) {}
 
-StepEngineKind resolved_engine(StepEngineKind kind, at::Device device) {
+StepEngineKind resolved_engine(StepEngineKind kind, at::Device device, EmbeddingKind embedding,
+                               const TrainConfig& config) {
   if (kind != StepEngineKind::kAuto) return kind;
+  if (embedding == EmbeddingKind::kCvae || !config.score) return StepEngineKind::kEager;
   return device.is_cpu() ? StepEngineKind::kFused : StepEngineKind::kGraph;
 }
 
@@ -55,7 +58,13 @@ std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, Precision prec
                                              const std::vector<SeedRun>& seeds,
                                              const TrainConfig& config) {
   const at::Device device = seeds.at(0).state->model.parameters().flat().device();
-  kind = resolved_engine(kind, device);
+  const EmbeddingKind embedding = seeds.at(0).state->model.shape().embedding;
+  kind = resolved_engine(kind, device, embedding, config);
+  if (kind != StepEngineKind::kEager && (embedding == EmbeddingKind::kCvae || !config.score)) {
+    throw UsageError("train.engine: found " + to_string(kind) + " with " +
+                     (config.score ? "model.embedding: cvae" : "train.score: off") +
+                     "; allowed there: auto, eager");
+  }
   if (kind == StepEngineKind::kEager && precision == Precision::kBf16) {
     throw UsageError(
         "precision: found bf16 with train.engine: eager; allowed: auto, fp32, tf32 (CUDA); set "
@@ -79,6 +88,46 @@ std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, Precision prec
   }
   if (engines.size() == 1) return std::move(engines.front());
   return std::make_unique<SequentialEngines>(std::move(engines));
+}
+
+at::Tensor deployment_embeddings(const DropModel& model, StartKind starts, const Sampler& sampler) {
+  const at::NoGradGuard no_grad;
+  const ModelShape& shape = model.shape();
+  if (shape.embedding == EmbeddingKind::kTable) return model.task_embedding().embeddings();
+  const at::TensorOptions options = model.parameters().flat().options();
+  RandomStream stream(sampler.options().seed, "starts");
+  at::Tensor z;
+  if (starts == StartKind::kPrior) {
+    std::vector<double> values(static_cast<size_t>(shape.num_subtasks * shape.embedding_dim));
+    for (double& value : values) value = stream.normal();
+    z = at::from_blob(values.data(), {shape.num_subtasks, shape.embedding_dim}, at::kDouble)
+            .to(options, false, true);
+  } else {
+    const std::span<const uint32_t> rows = sampler.transition_rows();
+    std::vector<int64_t> drawn(static_cast<size_t>(shape.num_subtasks));
+    for (int64_t& row : drawn) row = rows[stream.below(rows.size())];
+    const TransitionTable& table = sampler.table();
+    const at::Tensor index = at::from_blob(drawn.data(), {shape.num_subtasks}, at::kLong)
+                                 .to(table.device(), at::kLong, false, true);
+    z = model.posterior_encoder()
+            .forward(table.states().index_select(0, index), table.actions().index_select(0, index))
+            .mean;
+  }
+  return z.clamp(-shape.embedding_bound(), shape.embedding_bound());
+}
+
+StepNoise draw_noise(uint64_t seed, int64_t step, int64_t batch_size, const ModelShape& shape,
+                     const at::TensorOptions& options) {
+  StepNoise noise;
+  noise.uniform_z = draw_uniform_z(seed, step, batch_size, shape.embedding_dim, options);
+  if (shape.embedding == EmbeddingKind::kTable) return noise;
+  noise.uniform_z.mul_(shape.embedding_bound());
+  RandomStream stream(seed, "posterior", static_cast<uint64_t>(step));
+  std::vector<double> values(static_cast<size_t>(noise.uniform_z.numel()));
+  for (double& value : values) value = stream.normal();
+  noise.posterior =
+      at::from_blob(values.data(), noise.uniform_z.sizes(), at::kDouble).to(options, false, true);
+  return noise;
 }
 
 at::Tensor draw_uniform_z(uint64_t seed, int64_t step, int64_t batch_size, int64_t embedding_dim,

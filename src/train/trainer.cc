@@ -15,7 +15,6 @@
 #include "drop/base/text.h"
 #include "drop/log/logging.h"
 #include "drop/log/progress.h"
-#include "drop/train/training_file.h"
 
 namespace drop {
 
@@ -184,6 +183,7 @@ void Trainer::save() {
   // metrics first: once a checkpoint stands, a resumed run does not measure its steps again
   for (const auto& sink : sinks_) sink->flush();
   save_checkpoint(folder_.checkpoint(step), inputs_.origin, state_.model,
+                  deployment_embeddings(state_.model, inputs_.config.search.starts, sampler_),
                   state_.multiplier.value().item<double>(), inputs_.normaliser,
                   inputs_.selftest_states);
   save_training_file(folder_.training_file(step), state_, folder_.checkpoint(step));
@@ -193,27 +193,29 @@ void Trainer::save() {
 void Trainer::log_metrics() {
   const double scale = inputs_.origin.reward_scale;
   const StepMetrics metrics = engine_.metrics(seed_index_);
+  // scores and what is measured on them leave in raw reward units
+  MetricValues values = {{"loss/behaviour", metrics.behaviour}};
+  const bool cvae = state_.model.shape().embedding == EmbeddingKind::kCvae;
+  if (cvae) values.emplace_back("loss/kl", metrics.kl);
+  if (inputs_.config.train.score) {
+    values.emplace_back("loss/td", metrics.td / (scale * scale));
+    values.emplace_back("conservative/gap", metrics.conservative_gap / scale);
+    values.emplace_back("conservative/multiplier", metrics.multiplier);
+    values.emplace_back("score/mean", metrics.mean_score / scale);
+  }
   EmbeddingHealth health;
-  {
+  if (!cvae) {
     const at::NoGradGuard no_grad;
     health = embedding_health(state_.model.task_embedding().embeddings());
+    values.emplace_back("embedding/nearest_distance", health.nearest_distance);
+    values.emplace_back("embedding/saturated_share", health.saturated_share);
   }
-  // scores and what is measured on them leave in raw reward units
-  const MetricValues values = {
-      {"loss/behaviour", metrics.behaviour},
-      {"loss/td", metrics.td / (scale * scale)},
-      {"conservative/gap", metrics.conservative_gap / scale},
-      {"conservative/multiplier", metrics.multiplier},
-      {"score/mean", metrics.mean_score / scale},
-      {"embedding/nearest_distance", health.nearest_distance},
-      {"embedding/saturated_share", health.saturated_share},
-      {"speed/steps_per_second",
-       static_cast<double>(state_.step - clock_->first_step) / clock_->training_s()},
-  };
+  values.emplace_back("speed/steps_per_second",
+                      static_cast<double>(state_.step - clock_->first_step) / clock_->training_s());
   for (const auto& sink : sinks_) sink->write(state_.step, clock_->wall_s(), values);
 
-  if (health.nearest_distance < kCollapseDistance && state_.model.shape().num_subtasks > 1 &&
-      !warned_collapse_) {
+  if (!cvae && health.nearest_distance < kCollapseDistance &&
+      state_.model.shape().num_subtasks > 1 && !warned_collapse_) {
     warned_collapse_ = true;
     log().warn(
         "seed {}, step {}: the embeddings have collapsed (mean distance to the nearest other one "
@@ -260,13 +262,15 @@ void Trainer::evaluate_if_due() {
   }
 }
 
-bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256) {
+bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256,
+                   NamedTensors* replay) {
   std::vector<int64_t> steps = checkpoint_steps(folder.path());
   std::string newest_problem;
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
-      load_training_pair(folder.checkpoint(*step), folder.training_file(*step), state,
-                         dataset_sha256);
+      NamedTensors kept = load_training_pair(folder.checkpoint(*step), folder.training_file(*step),
+                                             state, dataset_sha256);
+      if (replay != nullptr) *replay = std::move(kept);
       // what could not be used must not pass for the newest again
       for (auto bad = steps.rbegin(); bad != step; ++bad) folder.set_aside(*bad);
       return true;

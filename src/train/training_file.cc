@@ -12,6 +12,8 @@ namespace drop {
 
 namespace {
 
+const std::string kReplay = "replay.";
+
 // Adam's two moments as named tensors of the parameters' shapes, sharing memory with them
 std::vector<std::pair<std::string, at::Tensor>> adam_tensors(const TrainState& state) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
@@ -39,7 +41,7 @@ at::Tensor integer(int64_t value) { return at::scalar_tensor(value, at::kLong); 
 }  // namespace
 
 void save_training_file(const std::filesystem::path& path, const TrainState& state,
-                        const std::filesystem::path& checkpoint) {
+                        const std::filesystem::path& checkpoint, const NamedTensors& replay) {
   const at::NoGradGuard no_grad;
   SafetensorsFile file;
   file.tensors = adam_tensors(state);
@@ -47,15 +49,16 @@ void save_training_file(const std::filesystem::path& path, const TrainState& sta
   for (const auto& named : state.multiplier.state()) file.tensors.push_back(named);
   file.tensors.emplace_back("rng.seed", integer(static_cast<int64_t>(state.seed)));
   file.tensors.emplace_back("rng.step", integer(state.step));
+  for (const auto& [name, tensor] : replay) file.tensors.emplace_back(kReplay + name, tensor);
   file.metadata = {{"format_version", std::to_string(kCheckpointFormatVersion)},
                    {"step", std::to_string(state.step)},
                    {"checkpoint_payload_sha256", payload_hash_of(checkpoint)}};
   write_file_atomically(path, serialise_safetensors(file));
 }
 
-void load_training_pair(const std::filesystem::path& checkpoint,
-                        const std::filesystem::path& training, TrainState& state,
-                        const std::string& dataset_sha256) {
+NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
+                                const std::filesystem::path& training, TrainState& state,
+                                const std::string& dataset_sha256) {
   const at::NoGradGuard no_grad;
   const std::string source = training.string();
   // everything is read and checked before anything is changed
@@ -106,6 +109,12 @@ void load_training_pair(const std::filesystem::path& checkpoint,
   for (const auto& [from, to] : copies) to.copy_(from);
   state.adam.step_count.fill_(static_cast<double>(step));
   state.step = step;
+
+  NamedTensors replay;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(kReplay)) replay.emplace_back(name.substr(kReplay.size()), tensor);
+  }
+  return replay;
 }
 
 }  // namespace drop

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 MULTIPLIER_MAX = 1e6
 LOG_STD_RANGE = (-5.0, 2.0)
+POSTERIOR_LOG_STD_RANGE = (-4.0, 15.0)
 
 
 # ---- networks (Figure 9, Table 7) -----------------------------------------------------------------------------------
@@ -34,6 +35,13 @@ def task_embedding(p, subtasks):
     num_subtasks = p[name + ".0.weight"].shape[1]
     one_hot = F.one_hot(subtasks, num_subtasks).to(p[name + ".0.weight"].dtype)
     return torch.tanh(linear(p, name + ".2", hidden_layers(p, name, 2, one_hot)))
+
+
+def posterior(p, states, actions, inputs):
+    """The CVAE's encoder: mean and log standard deviation [B, d] of q(z|s,a), or of q(z|s) with inputs "s"."""
+    x = torch.cat([states, actions], dim=-1) if inputs == "sa" else states
+    mean, log_std = linear(p, "encoder.2", hidden_layers(p, "encoder", 2, x)).chunk(2, dim=-1)
+    return mean, log_std.clamp(*POSTERIOR_LOG_STD_RANGE)
 
 
 def policy_mean(p, states, z):
@@ -64,6 +72,10 @@ class Settings:
     threshold_scaled: float = 2.0  # eta_c times the reward scale
     td_updates_embedding: bool = True
     policy_std: str = "fixed"  # fixed | learned
+    embedding: str = "table"  # table | cvae
+    encoder_inputs: str = "sa"  # cvae: sa | s
+    kl_weight: float = 1.0  # cvae
+    score: bool = True  # off: the behaviour alone
 
 
 def behaviour_loss(p, batch, z, policy_std):
@@ -96,19 +108,32 @@ def conservative_gap(p, batch, z):
 
 def losses(p, batch, multiplier, settings):
     """All losses of one step from the parameters and the multiplier as they are now."""
-    z = task_embedding(p, batch["subtasks"])
-    z_td = z if settings.td_updates_embedding else z.detach()
+    zero = batch["rewards"].new_zeros(())
+    kl = zero
+    if settings.embedding == "cvae":
+        # one draw of z by reparametrisation; f's losses see it without its history
+        mean, log_std = posterior(p, batch["states"], batch["actions"], settings.encoder_inputs)
+        z = mean + log_std.exp() * batch["noise"]
+        z_td = z.detach()
+        prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+        q = torch.distributions.Normal(mean, log_std.exp())
+        kl = torch.distributions.kl_divergence(q, prior).sum(-1).mean()
+    else:
+        z = task_embedding(p, batch["subtasks"])
+        z_td = z if settings.td_updates_embedding else z.detach()
     behaviour = behaviour_loss(p, batch, z, settings.policy_std)
+    if not settings.score:
+        return {"behaviour": behaviour, "kl": kl, "td": zero, "gap": zero, "total": behaviour + settings.kl_weight * kl}
     td = td_loss(p, batch, z_td, td_target(p, batch, z, settings.discount))
     gap = conservative_gap(p, batch, z)
 
     # no gradient reaches beta except from the behaviour loss, so that one sum serves phi, beta and f
     excess = gap - settings.threshold_scaled
     penalty = excess.clamp(min=0) if settings.multiplier == "hinge" else excess
-    total = behaviour + td
+    total = behaviour + settings.kl_weight * kl + td
     if settings.conservative:
         total = total + multiplier.detach() * penalty
-    return {"behaviour": behaviour, "td": td, "gap": gap, "total": total}
+    return {"behaviour": behaviour, "kl": kl, "td": td, "gap": gap, "total": total}
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -123,14 +148,17 @@ class Trainer:
         self.multiplier = params["multiplier.value"].detach().clone().to(dtype)
         self.multiplier_log = self.multiplier.log().requires_grad_() if settings.multiplier == "log" else None
         self.optimisers = {}
-        for net in ("task_embedding", "policy", "score"):
+        self.networks = ["encoder" if settings.embedding == "cvae" else "task_embedding", "policy"]
+        if settings.score:
+            self.networks.append("score")
+        for net in self.networks:
             group = [v.requires_grad_() for k, v in self.params.items() if k.startswith(net + ".")]
             self.optimisers[net] = torch.optim.Adam(group, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8)
         if self.multiplier_log is not None:
             self.optimisers["multiplier"] = torch.optim.Adam([self.multiplier_log], lr=settings.multiplier_rate)
 
     def trainable(self):
-        return {k: v for k, v in self.params.items() if not k.startswith("target_score.")}
+        return {k: v for k, v in self.params.items() if k.split(".")[0] in self.networks}
 
     def step(self, batch):
         """One step; returns the losses and C before it. `batch` has the parameters' type."""
@@ -138,11 +166,12 @@ class Trainer:
             optimiser.zero_grad()
         parts = losses(self.params, batch, self.multiplier, self.settings)
         parts["total"].backward()
-        for net in ("task_embedding", "policy", "score"):
+        for net in self.networks:
             self.optimisers[net].step()
-        if self.settings.conservative:
+        if self.settings.score and self.settings.conservative:
             self.update_multiplier(parts["gap"].detach())
-        self.update_target()
+        if self.settings.score:
+            self.update_target()
         return {k: v.item() for k, v in parts.items()}
 
     def update_multiplier(self, gap):

@@ -38,6 +38,9 @@ TRAINING_CASES = {
     "log": (7, 1.0, dict(multiplier="log", threshold_scaled=0.02, multiplier_rate=0.05)),
     "off": (6, 1.0, dict(conservative=False, threshold_scaled=0.05)),
     "learned_std": (4, 1.0, dict(policy_std="learned", threshold_scaled=-0.1)),
+    "cvae": (5, 1.0, dict(embedding="cvae", kl_weight=0.3, threshold_scaled=0.02)),
+    "cvae_s": (9, 1.0, dict(embedding="cvae", encoder_inputs="s", policy_std="learned", threshold_scaled=0.0)),
+    "bc": (2, 1.0, dict(score=False)),
     "no_td_embedding": (3, 1.0, dict(td_updates_embedding=False, threshold_scaled=0.01)),
 }
 
@@ -69,8 +72,12 @@ def make_layers(generator, name, sizes):
     return tensors
 
 
-def make_params(generator, learned_std=False):
-    p = make_layers(generator, "task_embedding.encoder", [SUBTASKS, WIDTH, WIDTH, DIM])
+def make_params(generator, learned_std=False, encoder_inputs=None):
+    if encoder_inputs is None:
+        p = make_layers(generator, "task_embedding.encoder", [SUBTASKS, WIDTH, WIDTH, DIM])
+    else:
+        inputs = STATE + (ACTION if "a" in encoder_inputs else 0)
+        p = make_layers(generator, "encoder", [inputs, WIDTH, WIDTH, 2 * DIM])
     p |= make_layers(generator, "policy.state_encoder", [STATE, WIDTH, WIDTH])
     p |= make_layers(generator, "policy.action_encoder", [WIDTH + DIM, WIDTH, WIDTH, WIDTH, ACTION])
     if learned_std:
@@ -108,9 +115,15 @@ def training_inputs(name):
     seed, multiplier, changes = TRAINING_CASES[name]
     settings = drop.Settings(**(RATES | changes))
     generator = torch.Generator().manual_seed(seed)
-    params = make_params(generator, settings.policy_std == "learned")
+    cvae = settings.embedding == "cvae"
+    params = make_params(generator, settings.policy_std == "learned", settings.encoder_inputs if cvae else None)
     params["multiplier.value"] = torch.tensor(multiplier, dtype=torch.float32)
-    return params, make_batches(generator), settings
+    batches = make_batches(generator)
+    if cvae:
+        batches["z_u"] = 2 * batches["z_u"]
+        # any numbers serve as noise; these are exact everywhere
+        batches["noise"] = uniform(generator, (STEPS, BATCH, DIM), -2.0, 2.0)
+    return params, batches, settings
 
 
 def run_training(params, batches, settings, dtype, moments):
@@ -124,6 +137,8 @@ def run_training(params, batches, settings, dtype, moments):
             out |= {"grad." + k: v.grad.clone() for k, v in trainer.trainable().items()}
     for key, part in (("loss_behaviour", "behaviour"), ("loss_td", "td"), ("conservative_gap", "gap")):
         out[key] = torch.tensor([row[part] for row in rows], dtype=dtype)
+    if settings.embedding == "cvae":
+        out["loss_kl"] = torch.tensor([row["kl"] for row in rows], dtype=dtype)
     out["multiplier"] = torch.stack(multipliers)
     out |= {"final." + k: v.detach() for k, v in trainer.params.items()}
     if moments:
@@ -146,6 +161,10 @@ def make_training_case(name):
         "td_updates_embedding": on_off(settings.td_updates_embedding),
         "policy_std": settings.policy_std,
     }
+    if settings.embedding == "cvae":
+        metadata |= {"embedding": "cvae", "encoder_inputs": settings.encoder_inputs, "kl_weight": repr(settings.kl_weight)}
+    if not settings.score:
+        metadata["score"] = "off"
     for key in ("discount", "target_rate", "learning_rate", "multiplier_rate", "threshold_scaled"):
         metadata[key] = repr(getattr(settings, key))
     return tensors, metadata
@@ -164,7 +183,7 @@ def report_training(name, tensors):
     print("  C          " + " ".join(f"{v:7.3f}" for v in gap) + f"   threshold {settings.threshold_scaled}")
     print("  multiplier " + " ".join(f"{v:7.3f}" for v in multiplier))
     print(f"  loss_td    {tensors['f64.loss_td'][0]:.3f} -> {tensors['f64.loss_td'][-1]:.3f}")
-    if settings.conservative and not 0 < active.sum() < STEPS:
+    if settings.score and settings.conservative and not 0 < active.sum() < STEPS:
         sys.exit(f"{name}: the constraint is not active in some steps and inactive in others")
 
 
@@ -350,8 +369,23 @@ def check_loss_gradients(name):
     p = {k: v.double().requires_grad_() for k, v in params.items() if k != "multiplier.value"}
     batch = batch_at(batches, 0, torch.float64)
 
+    cvae = settings.embedding == "cvae"
+    encoder = "encoder" if cvae else "task_embedding"
+    into_phi = settings.td_updates_embedding and not cvae
+
+    def posterior():
+        return drop.posterior(p, batch["states"], batch["actions"], settings.encoder_inputs)
+
     def embedding():
-        return drop.task_embedding(p, batch["subtasks"])
+        if not cvae:
+            return drop.task_embedding(p, batch["subtasks"])
+        mean, log_std = posterior()
+        return mean + torch.exp(log_std) * batch["noise"]
+
+    # between diagonal normals, in closed form
+    def kl():
+        mean, log_std = posterior()
+        return 0.5 * (mean**2 + torch.exp(2 * log_std) - 1 - 2 * log_std).sum(-1).mean()
 
     with torch.no_grad():
         z_fixed = embedding()
@@ -360,7 +394,7 @@ def check_loss_gradients(name):
 
     # each loss written out with everything held that no gradient may pass
     def td():
-        return drop.td_loss(p, batch, embedding() if settings.td_updates_embedding else z_fixed, target)
+        return drop.td_loss(p, batch, embedding() if into_phi else z_fixed, target)
 
     def gap():
         ood = drop.score(p, batch["states"], a_u, batch["z_u"])
@@ -373,21 +407,31 @@ def check_loss_gradients(name):
         "total": None,
     }
     nets = {
-        "behaviour": ("task_embedding", "policy"),
-        "td": ("task_embedding", "score") if settings.td_updates_embedding else ("score",),
+        "behaviour": (encoder, "policy"),
+        "td": (encoder, "score") if into_phi else ("score",),
         "gap": ("score",),
-        "total": ("task_embedding", "policy", "score"),
+        "total": (encoder, "policy", "score"),
     }
+    if cvae:
+        held = {"kl": kl} | held
+        nets["kl"] = (encoder,)
     # lambda 0.7 stands for any; penalty as in spec section 3, step 5
     multiplier = torch.tensor(0.7, dtype=torch.float64)
 
     def total():
+        if not settings.score:
+            return held["behaviour"]()
         excess = gap() - settings.threshold_scaled
         penalty = torch.relu(excess) if settings.multiplier == "hinge" else excess
         value = held["behaviour"]() + held["td"]()
+        if cvae:
+            value = value + settings.kl_weight * kl()
         return value + multiplier * penalty if settings.conservative else value
 
     held["total"] = total
+    if not settings.score:
+        held = {"behaviour": held["behaviour"], "total": total}
+        nets["total"] = nets["behaviour"]
     for loss, function in held.items():
         value = drop.losses(p, batch, multiplier, settings)[loss]
         names = list(p)

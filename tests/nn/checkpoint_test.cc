@@ -30,7 +30,10 @@ class CheckpointTest : public ::testing::Test {
   }
 
   std::string path() const { return folder_.file("c.safetensors"); }
-  void save() const { save_checkpoint(path(), origin_, model_, 0.75, normaliser_, states_); }
+  void save() const {
+    save_checkpoint(path(), origin_, model_, model_.task_embedding().embeddings(), 0.75,
+                    normaliser_, states_);
+  }
 
   // a file that is whole and well hashed, but wrong inside
   void rewrite(const std::function<void(SafetensorsFile&)>& change) const {

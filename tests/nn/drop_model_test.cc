@@ -31,6 +31,53 @@ TEST(DropModel, ParametersHaveTheContractsNamesAndShapes) {
   EXPECT_EQ(model.target_parameters().specs().size(), 12u);
 }
 
+TEST(DropModel, CvaeHasAnEncoderInPlaceOfTheTable) {
+  ModelConfig config;
+  config.embedding = EmbeddingKind::kCvae;
+  config.hidden_width = 8;
+  const ModelShape shape = ModelShape::from(config, 3, 2, 7);
+  EXPECT_EQ(shape.embedding_dim, 4);  // twice the action dimension
+  EXPECT_EQ(shape.embedding_bound(), 2.0);
+  const DropModel model(shape, at::TensorOptions(at::kDouble));
+  EXPECT_FALSE(model.parameters().contains("task_embedding.encoder.0.weight"));
+  EXPECT_EQ(model.parameters().view("encoder.0.weight").sizes().vec(),
+            (std::vector<int64_t>{8, 5}));
+  EXPECT_EQ(model.parameters().view("encoder.2.bias").sizes().vec(), (std::vector<int64_t>{8}));
+  config.encoder_inputs = {"s"};
+  config.latent_dim = 3;
+  const ModelShape literal = ModelShape::from(config, 3, 2, 7);
+  EXPECT_EQ(literal.embedding_dim, 3);
+  EXPECT_FALSE(literal.encodes_actions);
+  EXPECT_EQ(DropModel(literal, at::TensorOptions(at::kDouble))
+                .parameters()
+                .view("encoder.0.weight")
+                .size(1),
+            3);
+}
+
+TEST(PosteriorEncoder, ClampsItsDeviationAndKnowsItsDivergence) {
+  ModelConfig config;
+  config.embedding = EmbeddingKind::kCvae;
+  config.hidden_width = 8;
+  config.latent_dim = 2;
+  DropModel model(ModelShape::from(config, 3, 2, 4), at::TensorOptions(at::kDouble));
+  model.parameters().flat().zero_();
+  // the output is the last bias: means 1 and 0.5, log deviations beyond both limits
+  model.parameters().view("encoder.2.bias").copy_(at::tensor({1.0, 0.5, -9.0, 99.0}));
+  const auto posterior = model.posterior_encoder().forward(uniform({5, 3}, 1), uniform({5, 2}, 2));
+  EXPECT_TRUE(posterior.mean.equal(at::tensor({1.0, 0.5}, at::kDouble).expand({5, 2})));
+  EXPECT_TRUE(posterior.log_std.equal(at::tensor({-4.0, 15.0}, at::kDouble).expand({5, 2})));
+  const auto term = [](double mean, double log_std) {
+    return 0.5 * (mean * mean + std::exp(2 * log_std) - 1 - 2 * log_std);
+  };
+  const double expected = term(1.0, -4.0) + term(0.5, 15.0);
+  EXPECT_NEAR(PosteriorEncoder::kl_divergence(posterior)[3].item<double>() / expected, 1.0, 1e-12);
+  EXPECT_EQ(PosteriorEncoder::kl_divergence(
+                {at::zeros({1, 2}, at::kDouble), at::zeros({1, 2}, at::kDouble)})
+                .item<double>(),
+            0.0);
+}
+
 TEST(DropModel, InitialisationIsUniformWithinOneOverRootFanIn) {
   ModelShape shape;
   shape.state_dim = 9;

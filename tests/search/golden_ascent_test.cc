@@ -70,7 +70,8 @@ TEST_P(GoldenAscent, GradientWithRespectToTheEmbedding) {
 TEST_P(GoldenAscent, EndPointsAndScoresOfEachSetting) {
   const std::unique_ptr<AscentEngine> engine = this->engine();
   for (const char* name : {"plain", "normalised", "unclipped", "best_iterate", "no_steps"}) {
-    const AscentResult result = engine->run(states(), starts(), AscentOptions::from(setting(name)));
+    const AscentResult result =
+        engine->run(states(), starts(), AscentOptions::from(setting(name), 1.0));
     EXPECT_LT(deviation(result.embeddings, golden_["f64." + std::string(name) + ".ends"]),
               tolerance())
         << name;
@@ -97,7 +98,7 @@ TEST_P(GoldenAscent, TheFourRules) {
 
 TEST_P(GoldenAscent, RowsInOneBatchEqualRowsAlone) {
   const std::unique_ptr<AscentEngine> engine = this->engine();
-  const AscentOptions options = AscentOptions::from(setting("plain"));
+  const AscentOptions options = AscentOptions::from(setting("plain"), 1.0);
   const AscentResult together = engine->run(states(), starts(), options);
   for (int64_t state = 0; state < states().size(0); ++state) {
     const AscentResult alone =

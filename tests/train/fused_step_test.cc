@@ -71,13 +71,13 @@ TEST_P(FusedStepEngineTest, HundredStepsInDouble) {
   EagerStepEngine eager(expected, sampler.get(), config());
   FusedStepEngine fused(found, sampler.get(), config(), 17, Precision::kFp32);
   for (int64_t step = 0; step < kSteps; ++step) {
-    const at::Tensor z_u = testing::uniform({17, 2}, 100 + static_cast<uint64_t>(step));
+    const StepNoise noise{testing::uniform({17, 2}, 100 + static_cast<uint64_t>(step)), {}};
     Batch batch = sampler->draw(step);
     for (at::Tensor* tensor : {&batch.states, &batch.actions, &batch.rewards, &batch.next_states,
                                &batch.next_actions, &batch.terminals})
       *tensor = tensor->to(at::kDouble);
-    eager.step(batch, z_u);
-    fused.step(batch, z_u);
+    eager.step(batch, noise);
+    fused.step(batch, noise);
     const StepMetrics a = eager.metrics();
     const StepMetrics b = fused.metrics();
     EXPECT_NEAR(b.behaviour, a.behaviour, 1e-10);

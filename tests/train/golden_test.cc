@@ -30,6 +30,7 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
 
   TrainConfig config() const {
     TrainConfig config;
+    config.score = !golden_.metadata.contains("score");
     config.discount = golden_.number("discount");
     config.target_rate = golden_.number("target_rate");
     config.learning_rate = golden_.number("learning_rate");
@@ -49,9 +50,15 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
     ModelShape shape;
     shape.state_dim = golden_["batch.states"].size(2);
     shape.action_dim = golden_["batch.actions"].size(2);
-    shape.num_subtasks = golden_["init.task_embedding.encoder.0.weight"].size(1);
     shape.embedding_dim = golden_["batch.z_u"].size(2);
-    shape.hidden_width = golden_["init.task_embedding.encoder.0.weight"].size(0);
+    shape.hidden_width = golden_["init.policy.state_encoder.0.weight"].size(0);
+    if (cvae()) {
+      shape.embedding = EmbeddingKind::kCvae;
+      shape.encodes_actions = golden_.metadata.at("encoder_inputs") == "sa";
+      shape.kl_weight = golden_.number("kl_weight");
+    } else {
+      shape.num_subtasks = golden_["init.task_embedding.encoder.0.weight"].size(1);
+    }
     shape.policy_std =
         golden_.metadata.at("policy_std") == "learned" ? PolicyStd::kLearned : PolicyStd::kFixed;
     TrainState state(shape, config(), /*reward_scale=*/1.0, /*seed=*/0,
@@ -76,7 +83,12 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
             part("terminals"),
             golden_["batch.subtasks"][t]};
   }
-  at::Tensor uniform_z(int64_t t) const { return golden_["batch.z_u"][t].to(GetParam().type); }
+  StepNoise noise(int64_t t) const {
+    StepNoise noise{golden_["batch.z_u"][t].to(GetParam().type), {}};
+    if (cvae()) noise.posterior = golden_["batch.noise"][t].to(GetParam().type);
+    return noise;
+  }
+  bool cvae() const { return golden_.metadata.contains("embedding"); }
 
   // golden results of double precision serve both types; float32 has its own tolerance
   const at::Tensor& expected(const std::string& name) const { return golden_["f64." + name]; }
@@ -94,8 +106,9 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
     };
     for (int64_t t = 0; t < steps; ++t) {
       near(state.multiplier.value().item<double>(), expected("multiplier"), t);
-      engine.step(batch(t), uniform_z(t));
+      engine.step(batch(t), noise(t));
       const StepMetrics metrics = engine.metrics();
+      if (cvae()) near(metrics.kl, expected("loss_kl"), t);
       near(metrics.behaviour, expected("loss_behaviour"), t);
       near(metrics.td, expected("loss_td"), t);
       near(metrics.conservative_gap, expected("conservative_gap"), t);
@@ -120,15 +133,19 @@ TEST_P(GoldenTraining, GradientsOfTheFirstStep) {
   ParameterBuffer found = state.model.parameters().like();
   if (GetParam().engine == StepEngineKind::kEager) {
     EagerStepEngine engine(state, nullptr, config());
-    engine.compute_gradients(batch(0), uniform_z(0));
+    engine.compute_gradients(batch(0), noise(0));
     found.flat().copy_(engine.gradients().flat());
   } else {
     FusedStepEngine engine(state, nullptr, config(), batch(0).states.size(0), Precision::kFp32);
-    engine.compute_gradients(batch(0), uniform_z(0));
+    engine.compute_gradients(batch(0), noise(0));
     found.flat().copy_(engine.gradients());
   }
   for (size_t i = 0; i < found.specs().size(); ++i) {
     const std::string& name = found.specs()[i].name;
+    if (!config().score && name.starts_with("score.")) {
+      EXPECT_EQ(found.views()[i].abs().max().item<double>(), 0.0) << name;
+      continue;
+    }
     EXPECT_LT(deviation(found.views()[i], expected("grad." + name)), tolerance()) << name;
   }
 }
@@ -151,6 +168,10 @@ std::vector<Case> all_cases() {
       cases.push_back({name, at::kDouble, engine});
       cases.push_back({name, at::kFloat, engine});
     }
+  }
+  for (const char* name : {"cvae", "cvae_s", "bc"}) {
+    cases.push_back({name, at::kDouble, StepEngineKind::kEager});
+    cases.push_back({name, at::kFloat, StepEngineKind::kEager});
   }
   return cases;
 }

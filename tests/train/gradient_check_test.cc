@@ -69,7 +69,7 @@ TEST_P(GradientCheck, MatchesCentralDifferencesAndStaysWhereItMay) {
   if (policy_std == PolicyStd::kLearned)
     model.parameters().view("policy.log_std").copy_(uniform({2}, 9, -0.5, 0.5));
   const Batch batch = random_batch(6);
-  const at::Tensor uniform_z = uniform({6, 2}, 8);
+  const StepNoise noise{uniform({6, 2}, 8), {}};
   LossSettings settings;
   settings.discount = 0.9;
   const auto select = [&, which = term](const LossTerms& terms) {
@@ -80,7 +80,7 @@ TEST_P(GradientCheck, MatchesCentralDifferencesAndStaysWhereItMay) {
 
   ParameterBuffer gradients = model.parameters().like();
   model.parameters().collect_gradients_in(gradients);
-  torch::autograd::backward({select(drop_losses(model, batch, uniform_z, settings))});
+  torch::autograd::backward({select(drop_losses(model, batch, noise, settings))});
 
   // for the differences, everything a term must treat as constant is frozen beforehand
   const at::Tensor frozen_z =
@@ -106,7 +106,7 @@ TEST_P(GradientCheck, MatchesCentralDifferencesAndStaysWhereItMay) {
             .mean()
             .item<double>();
       }
-      return select(drop_losses(model, batch, uniform_z, settings)).item<double>();
+      return select(drop_losses(model, batch, noise, settings)).item<double>();
     };
     const at::Tensor expected = numerical(model.parameters().views()[i], loss);
     EXPECT_LT((gradients.views()[i] - expected).abs().max().item<double>(), kTolerance) << name;
@@ -140,7 +140,8 @@ TEST(GradientCheck, TdLeavesEmbeddingsAloneWhenAsked) {
   model.parameters().collect_gradients_in(gradients);
   LossSettings settings;
   settings.td_updates_embedding = false;
-  torch::autograd::backward({drop_losses(model, random_batch(6), uniform({6, 2}, 8), settings).td});
+  torch::autograd::backward(
+      {drop_losses(model, random_batch(6), {uniform({6, 2}, 8), {}}, settings).td});
   EXPECT_EQ(gradients.segment("task_embedding.").abs().max().item<double>(), 0.0);
   EXPECT_GT(gradients.segment("score.").abs().max().item<double>(), 0.0);
 }

@@ -86,6 +86,7 @@ class TrainingFileTest : public ::testing::Test {
   void save(const TrainState& state, const std::string& name) {
     origin_.step = state.step;
     save_checkpoint(folder_.file(name + ".safetensors"), origin_, state.model,
+                    state.model.task_embedding().embeddings(),
                     state.multiplier.value().item<double>(), normaliser_,
                     testing::uniform({4, 4}, 1).to(at::kFloat));
     save_training_file(folder_.file(name + ".training.safetensors"), state,

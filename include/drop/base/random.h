@@ -10,7 +10,8 @@ namespace drop {
 /// example, one more evaluation never changes training, and the draws of any training step can be
 /// repeated later or on another device. The whole state is `position()`.
 ///
-/// Names in use: "init", "sampling", "z_u", "decomposition", "env", "eval", "generate".
+/// Names in use: "init", "sampling", "z_u", "posterior", "starts", "decomposition", "env", "eval",
+/// "generate", "exploration", "online".
 class RandomStream {
  public:
   /// @param substream  selects one of 2^64 independent sequences below the name, e.g. the

@@ -39,12 +39,18 @@ struct ModelConfig {
   std::vector<std::string> encoder_inputs = {"s", "a"};  ///< cvae only
   double kl_weight = 1.0;                                ///< cvae only
 
+  /// d: of the table's embeddings, or of the CVAE's latents.
+  int64_t latent_size(int64_t action_dim) const {
+    if (embedding == EmbeddingKind::kTable) return embedding_dim;
+    return latent_dim > 0 ? latent_dim : 2 * action_dim;
+  }
   bool operator==(const ModelConfig&) const = default;
 };
 
 /// Training (paper, Algorithm 1; the project's choices are argued in docs/algorithm.md).
 struct TrainConfig {
   int64_t steps = 200000;
+  bool score = true;  ///< false: the behaviour alone is learned (behaviour cloning), f is not
   int64_t batch_size = 1024;
   double learning_rate = 1e-3;
   double discount = 0.99;

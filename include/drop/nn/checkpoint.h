@@ -48,11 +48,12 @@ inline constexpr int kCheckpointFormatVersion = 1;
 /// Writes a checkpoint (design 3.3) atomically: parameters, multiplier, normaliser, embeddings and
 /// a self-test vector: four raw states with the actions and scores of rule `best`.
 /// Refuses (RunError) to write parameters that are not finite.
+/// @param embeddings       z_0 ... z_{N-1}, where deployment starts from [N, d]
 /// @param selftest_states  [4, state_dim], raw
 /// @param multiplier       lambda itself
 void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origin,
-                     const DropModel& model, double multiplier, const Normaliser& normaliser,
-                     const at::Tensor& selftest_states);
+                     const DropModel& model, const at::Tensor& embeddings, double multiplier,
+                     const Normaliser& normaliser, const at::Tensor& selftest_states);
 
 /// Reads a checkpoint and verifies size, header, both hashes, names, shapes, finiteness and the
 /// self-test before anything is used. Throws DataError.

@@ -11,7 +11,7 @@
 
 namespace drop {
 
-/// Sizes of the networks.
+/// Sizes and form of the networks.
 struct ModelShape {
   int64_t state_dim = 0;
   int64_t action_dim = 0;
@@ -19,6 +19,14 @@ struct ModelShape {
   int64_t embedding_dim = 5;
   int64_t hidden_width = 512;
   PolicyStd policy_std = PolicyStd::kFixed;
+  EmbeddingKind embedding = EmbeddingKind::kTable;
+  bool encodes_actions = true;  ///< cvae: the encoder sees [s, a], else s alone
+  double kl_weight = 1.0;       ///< cvae
+
+  static ModelShape from(const ModelConfig& config, int64_t state_dim, int64_t action_dim,
+                         int64_t num_subtasks);
+  /// Of the box Z = [-bound, bound]^d, which mu(z) covers and the ascents stay in (spec 2 and 5).
+  double embedding_bound() const { return embedding == EmbeddingKind::kTable ? 1.0 : 2.0; }
 };
 
 /// phi(z|n): one-hot sub-task -> embedding in [-1, 1]^d (paper, Figure 9: Enc_0). The one-hot
@@ -32,6 +40,28 @@ class TaskEmbedding {
 
  private:
   Encoder encoder_;
+};
+
+/// q(z|s,a), a diagonal Gaussian in place of phi: the encoder of DROP+CVAE (paper, Appendix C.4;
+/// beta is its decoder, N(0, I) the prior).
+class PosteriorEncoder {
+ public:
+  struct Posterior {
+    at::Tensor mean;     ///< [B, d]
+    at::Tensor log_std;  ///< [B, d], in [-4, 15]
+  };
+
+  PosteriorEncoder() = default;
+  PosteriorEncoder(const ParameterBuffer& parameters, const ModelShape& shape);
+  /// @param states   [B, state_dim], standardised
+  /// @param actions  [B, action_dim]
+  Posterior forward(const at::Tensor& states, const at::Tensor& actions) const;
+  /// KL(q || N(0, I)), one value a row: [B]
+  static at::Tensor kl_divergence(const Posterior& posterior);
+
+ private:
+  Encoder encoder_;
+  bool encodes_actions_ = true;
 };
 
 /// beta(a|s,z): Gaussian behaviour policy (Enc_1, Enc_2). h = Enc_1(s) does not depend on z.
@@ -96,14 +126,17 @@ class DropModel {
   void initialise(RandomStream& stream);
 
   const ModelShape& shape() const { return shape_; }
-  /// task_embedding.*, policy.*, score.*
+  /// task_embedding.* (or encoder.* of a CVAE), policy.*, score.*
   ParameterBuffer& parameters() { return parameters_; }
   const ParameterBuffer& parameters() const { return parameters_; }
   /// target_score.*
   ParameterBuffer& target_parameters() { return target_parameters_; }
   const ParameterBuffer& target_parameters() const { return target_parameters_; }
 
+  /// Of a table only.
   const TaskEmbedding& task_embedding() const { return task_embedding_; }
+  /// Of a CVAE only.
+  const PosteriorEncoder& posterior_encoder() const { return posterior_encoder_; }
   const ContextualPolicy& policy() const { return policy_; }
   const ScoreModel& score() const { return score_; }
   const ScoreModel& target_score() const { return target_score_; }
@@ -124,6 +157,7 @@ class DropModel {
   ParameterBuffer parameters_;
   ParameterBuffer target_parameters_;
   TaskEmbedding task_embedding_;
+  PosteriorEncoder posterior_encoder_;
   ContextualPolicy policy_;
   ScoreModel score_;
   ScoreModel target_score_;

@@ -22,7 +22,8 @@ struct AscentOptions {
   bool normalise_gradient = false;  ///< unit-norm gradients; a zero gradient leaves z where it is
   bool keep_best_iterate = false;   ///< best of all K+1 iterates, the earliest on ties
 
-  static AscentOptions from(const SearchConfig& config);
+  /// @param bound  of the box Z (ModelShape::embedding_bound)
+  static AscentOptions from(const SearchConfig& config, double bound);
 };
 
 struct AscentResult {

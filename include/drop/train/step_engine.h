@@ -31,6 +31,7 @@ struct TrainState {
 /// Measurements of one step, in scaled reward units.
 struct StepMetrics {
   double behaviour = 0.0;
+  double kl = 0.0;  ///< cvae
   double td = 0.0;
   double conservative_gap = 0.0;
   double multiplier = 0.0;  ///< after the step
@@ -66,8 +67,10 @@ struct SeedRun {
   const Sampler* sampler = nullptr;
 };
 
-/// What `auto` stands for on a device: `graph` on a GPU, else `fused`.
-StepEngineKind resolved_engine(StepEngineKind kind, at::Device device);
+/// What `auto` stands for: for the losses that the fast engines know `graph` on a GPU, else
+/// `fused`; `eager` for a CVAE and for behaviour cloning.
+StepEngineKind resolved_engine(StepEngineKind kind, at::Device device, EmbeddingKind embedding,
+                               const TrainConfig& config);
 
 /// @param kind       `auto` as in resolved_engine
 /// @param precision  of the products; the eager engine knows fp32 and tf32
@@ -78,7 +81,15 @@ std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, Precision prec
                                              const std::vector<SeedRun>& seeds,
                                              const TrainConfig& config);
 
-/// z_u ~ mu(z), uniform over [-1, 1)^d, of a training step: a pure function of (seed, step). [B, d]
+/// Where deployment starts from, z_0 ... z_{N-1} [N, d]: phi's embeddings; with a CVAE (spec 5) N
+/// samples of its prior, or the encodings (means) of N transitions of the data, clipped to the box.
+at::Tensor deployment_embeddings(const DropModel& model, StartKind starts, const Sampler& sampler);
+
+/// The random numbers of a training step: a pure function of (seed, step).
+StepNoise draw_noise(uint64_t seed, int64_t step, int64_t batch_size, const ModelShape& shape,
+                     const at::TensorOptions& options);
+
+/// Uniform over [-1, 1)^d, of a training step: a pure function of (seed, step). [B, d]
 at::Tensor draw_uniform_z(uint64_t seed, int64_t step, int64_t batch_size, int64_t embedding_dim,
                           const at::TensorOptions& options);
 

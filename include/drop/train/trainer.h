@@ -13,6 +13,7 @@
 #include "drop/nn/checkpoint.h"
 #include "drop/train/run_folder.h"
 #include "drop/train/step_engine.h"
+#include "drop/train/training_file.h"
 
 namespace drop {
 
@@ -81,7 +82,9 @@ class Trainer {
 /// Restores the newest checkpoint pair of a run that passes all checks; newer ones that do not are
 /// set aside, each with a warning. False when there is none at all (the run starts afresh).
 /// Throws DataError when there are some and none is good.
-bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256);
+/// @param replay  gets what the training file kept besides; may be null
+bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256,
+                   NamedTensors* replay = nullptr);
 
 /// Settings that a resumed run may change: how long, how often, where; not what is learned.
 /// Throws UsageError naming the first other difference between the stored and the new config.

@@ -1,22 +1,28 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "drop/train/step_engine.h"
 
 namespace drop {
 
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
 /// The training half of a checkpoint (`step_*.training.safetensors`): Adam's moments by parameter
 /// name (`adam.exp_avg.NAME`, `adam.exp_avg_sq.NAME`), `adam.step`, the multiplier's own state, and
 /// the position of every random stream (`rng.seed`, `rng.step`: streams are pure functions of
 /// both). `__metadata__` names the step and the checkpoint's payload hash it belongs to.
+/// @param replay  tensors to be kept besides: the replay buffer of online fine-tuning
 void save_training_file(const std::filesystem::path& path, const TrainState& state,
-                        const std::filesystem::path& checkpoint);
+                        const std::filesystem::path& checkpoint, const NamedTensors& replay = {});
 
 /// Restores a state from a checkpoint pair; the model must have the checkpoint's shape. Verifies
-/// both files and that they belong together. Throws DataError.
-void load_training_pair(const std::filesystem::path& checkpoint,
-                        const std::filesystem::path& training, TrainState& state,
-                        const std::string& dataset_sha256);
+/// both files and that they belong together. Throws DataError. Returns what was kept besides.
+NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
+                                const std::filesystem::path& training, TrainState& state,
+                                const std::string& dataset_sha256);
 
 }  // namespace drop
