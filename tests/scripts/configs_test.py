@@ -67,7 +67,7 @@ KEYS = {
 
 
 def all_configs():
-    return sorted(CONFIGS.rglob("*.yaml"))
+    return sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
 
 
 def load(path):
