@@ -64,6 +64,7 @@ Config changed_config() {
   c.train.learning_rate = 3e-4;
   c.train.discount = 0.1 + 0.2;
   c.train.target_rate = 1e-8;
+  c.train.score = false;
   c.train.conservative = false;
   c.train.conservative_threshold = -1.0 / 3.0;
   c.train.multiplier = MultiplierForm::kLog;
