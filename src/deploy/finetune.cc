@@ -181,15 +181,10 @@ void train_online(const FinetuneOptions& options, FinetuneResult& result) {
   Progress bar("finetune", steps, options.quiet, 30.0, trainer.env_steps());
   for (int64_t save = 1; save <= options.saves; ++save) {
     const int64_t until = steps * save / options.saves;
-    if (trainer.env_steps() < until) {
-      const std::filesystem::path checkpoint = trainer.advance(until);
-      FinetuneTrial trial{checkpoint, load_checkpoint(checkpoint, at::kCPU).origin.step,
-                          start.ascent_steps, 0.0, 0};
-      try_out(options, trial, log);
-    }
+    if (trainer.env_steps() < until) trainer.advance(until);
     bar.update(trainer.env_steps());
   }
-  // those of earlier calls too
+  // every checkpoint on the way, those of earlier calls too
   for (const int64_t step : checkpoint_steps(file_of(options, options.level, ""))) {
     FinetuneTrial trial{checkpoint_path(file_of(options, options.level, ""), step), step,
                         start.ascent_steps, 0.0, 0};

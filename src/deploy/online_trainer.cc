@@ -167,7 +167,7 @@ void OnlineTrainer::train(int64_t steps) {
   }
 }
 
-std::filesystem::path OnlineTrainer::save() {
+void OnlineTrainer::save() {
   const int64_t step = state_->step;
   const std::vector<int64_t> earlier = checkpoint_steps(folder_->path());
   ModelOrigin origin = origin_;
@@ -184,10 +184,9 @@ std::filesystem::path OnlineTrainer::save() {
     std::error_code ignored;
     if (other != step) std::filesystem::remove(folder_->training_file(other), ignored);
   }
-  return path;
 }
 
-std::filesystem::path OnlineTrainer::advance(int64_t env_steps) {
+void OnlineTrainer::advance(int64_t env_steps) {
   while (env_steps_ < env_steps) {
     const int64_t before = env_steps_;
     run_episode();
@@ -198,7 +197,7 @@ std::filesystem::path OnlineTrainer::advance(int64_t env_steps) {
                         " environment steps; saved, call again to go on");
     }
   }
-  return save();
+  save();
 }
 
 }  // namespace drop

@@ -43,8 +43,6 @@ constexpr int64_t kWordBits = 32;
 
 enum Operation : int64_t { kLinear, kHead, kInputGradient, kHeadGradient, kWeightGradient };
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 bool is_small(int64_t count) { return count <= cuda::kSmall; }
 
 cuda::ProductType product_type(Precision precision) {

@@ -232,6 +232,9 @@ struct BackendOptions {
   bool training = true;                    ///< false: `weight_gradient` is never asked for
 };
 
+/// The next multiple of a unit: rows or columns with their padding.
+constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
 /// True when this CPU has instructions for bfloat16 products (AMX, or AVX512-BF16).
 bool cpu_has_bf16();
 

@@ -14,12 +14,6 @@
 
 namespace drop {
 
-namespace {
-
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
-}  // namespace
-
 // a backend with the model's weights, and everything that an ascent of so many rows needs
 struct FusedAscent::Workspace {
   Workspace(const DropModel& model, Precision precision, int64_t states, int64_t rows);

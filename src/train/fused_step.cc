@@ -6,12 +6,6 @@
 
 namespace drop {
 
-namespace {
-
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
-}  // namespace
-
 FusedStep::FusedStep(DenseBackend& backend, const ModelShape& shape, const TrainConfig& config,
                      double threshold, int64_t batch_size, const FusedStepState& state)
     : backend_(backend),

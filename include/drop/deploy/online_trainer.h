@@ -38,15 +38,15 @@ class OnlineTrainer {
 
   int64_t env_steps() const { return env_steps_; }  ///< made so far, earlier calls' included
 
-  /// Episodes until at least so many environment steps are made in all, then a checkpoint, whose
-  /// path is returned. SIGINT or SIGTERM: saves behind the running episode, throws Interrupted.
-  /// A loss that is not finite: RunError, the checkpoints stay.
-  std::filesystem::path advance(int64_t env_steps);
+  /// Episodes until at least so many environment steps are made in all, then a checkpoint. SIGINT or
+  /// SIGTERM: saves behind the running episode, throws Interrupted. A loss that is not finite:
+  /// RunError, the checkpoints stay.
+  void advance(int64_t env_steps);
 
  private:
   void run_episode();
   void train(int64_t steps);
-  std::filesystem::path save();
+  void save();
 
   OnlineOptions options_;
   ModelOrigin origin_;
