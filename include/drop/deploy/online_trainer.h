@@ -38,8 +38,8 @@ class OnlineTrainer {
 
   int64_t env_steps() const { return env_steps_; }  ///< made so far, earlier calls' included
 
-  /// Episodes until at least so many environment steps are made in all, then a checkpoint. SIGINT or
-  /// SIGTERM: saves behind the running episode, throws Interrupted. A loss that is not finite:
+  /// Episodes until at least so many environment steps are made in all, then a checkpoint. SIGINT
+  /// or SIGTERM: saves behind the running episode, throws Interrupted. A loss that is not finite:
   /// RunError, the checkpoints stay.
   void advance(int64_t env_steps);
 
