@@ -12,6 +12,7 @@
 #include "drop/base/signals.h"
 #include "drop/config/config.h"
 #include "drop/deploy/evaluation.h"
+#include "drop/deploy/evaluation_cache.h"
 #include "drop/deploy/evaluation_report.h"
 #include "drop/deploy/trace.h"
 #include "drop/deploy/video.h"
@@ -29,6 +30,7 @@ struct EvalOptions {
   std::vector<std::string> checkpoints;
   std::string rules;
   std::string json;
+  std::string cache;
   std::string trace;
   std::string video;
   std::string device = "auto";
@@ -71,11 +73,19 @@ void run(const EvalOptions& options) {
       checkpoints.push_back(checkpoint);
   }
   // what cannot be done is said before anything runs
-  if (checkpoints.size() > 1 && !(options.trace.empty() && options.video.empty())) {
+  const bool watched = !(options.trace.empty() && options.video.empty());
+  if (checkpoints.size() > 1 && watched) {
     throw UsageError(std::string(options.trace.empty() ? "--video" : "--trace") + ": found " +
                      std::to_string(checkpoints.size()) +
                      " checkpoints; allowed: one; name it in --checkpoint, without --last");
   }
+  if (watched && !options.cache.empty()) {
+    throw UsageError(
+        "--cache: found it with --trace or --video; allowed: one of them, for what is to be "
+        "recorded must be rolled out");
+  }
+  std::optional<EvaluationCache> cache;
+  if (!options.cache.empty()) cache.emplace(options.cache);
   if (!options.json.empty() && options.json != "-") require_writable(options.json);
   const std::vector<InferenceRuleKind> asked = options.rules.empty()
                                                    ? std::vector<InferenceRuleKind>{}
@@ -87,6 +97,7 @@ void run(const EvalOptions& options) {
   install_stop_handlers();
   std::vector<EvaluationResult> results;
   std::optional<ModelOrigin> first;
+  size_t from_cache = 0;
   for (const std::filesystem::path& path : checkpoints) {
     const TrainedModel trained = load_checkpoint(path, runtime.device);
     if (!first) first = trained.origin;
@@ -114,6 +125,15 @@ void run(const EvalOptions& options) {
       evaluation.seed = options.seed;
       evaluation.environment = environment;
       evaluation.env_threads = options.threads;
+      const std::string key = cache ? EvaluationCache::key(path, trained, evaluation) : "";
+      if (cache) {
+        if (std::optional<EvaluationResult> known = cache->find(key)) {
+          known->checkpoint = path.string();
+          results.push_back(std::move(*known));
+          ++from_cache;
+          continue;
+        }
+      }
       if (trace) {
         trace->begin(rule);
         evaluation.observers.push_back(&*trace);
@@ -134,9 +154,14 @@ void run(const EvalOptions& options) {
       if (video) video->close();
       progress.finish();
       result.checkpoint = path.string();
+      if (cache) cache->keep(key, result);
       results.push_back(std::move(result));
     }
     if (trace) trace->close();
+  }
+
+  if (from_cache > 0) {
+    log().info("{} of {} results were in {}", from_cache, results.size(), options.cache);
   }
 
   // results to standard output; with `--json -` nothing else goes there
@@ -192,6 +217,10 @@ int main(int argc, char** argv) {
                  "Threads of the networks' arithmetic, 0 = all cores")
       ->capture_default_str()
       ->check(CLI::Range(0, 100000));
+  app.add_option(
+      "--cache", options.cache,
+      "Folder that keeps each result, by a hash of checkpoint, settings and program; what "
+      "is there is not measured again, so an interrupted evaluation goes on");
   app.add_option("--trace", options.trace,
                  "HDF5 file to write, of one checkpoint: states, actions, embeddings and scores of "
                  "every step");

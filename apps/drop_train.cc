@@ -1,19 +1,16 @@
 // drop_train: decompose a data set, train, checkpoint, evaluate on the way.
 
 #include <ATen/ATen.h>
-#include <mujoco/mujoco.h>
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
 #include "drop/base/signals.h"
-#include "drop/base/system_report.h"
 #include "drop/base/text.h"
 #include "drop/config/config.h"
 #include "drop/data/decomposition.h"
@@ -30,6 +27,7 @@
 #include "drop/train/trainer.h"
 #include "drop/train/training_data.h"
 #include "program.h"
+#include "provenance.h"
 
 namespace drop {
 namespace {
@@ -46,38 +44,6 @@ struct TrainOptions {
   CommonOptions common;
   std::string command_line;
 };
-
-void write_provenance(const RunFolder& folder, const TrainOptions& options,
-                      const TrainingData& data, const Config& config, const Runtime& runtime,
-                      int64_t resumed_from) {
-  nlohmann::ordered_json json;
-  for (const Report& report : {build_report(), machine_report(), runtime_report(runtime)}) {
-    for (const auto& [name, value] : report) json[name] = value;
-  }
-  json["engine"] = to_string(
-      resolved_engine(config.train.engine, runtime.device, config.model.embedding, config.train));
-  json["mujoco"] = mj_versionString();
-  json["data"] = data.facts;
-  json["reward_scale"] = data.origin.reward_scale;
-  json["reward_shift"] = data.origin.reward_shift;
-  json["seed"] = config.seed;
-  json["eval_seed"] = config.eval.seed;
-  json["command_line"] = options.command_line;
-  // a resumed run keeps what earlier sessions wrote
-  nlohmann::ordered_json sessions = nlohmann::ordered_json::array();
-  if (std::filesystem::exists(folder.provenance())) {
-    const auto before =
-        nlohmann::ordered_json::parse(read_text_file(folder.provenance()), nullptr, false);
-    if (before.is_object() && before.contains("sessions") && before["sessions"].is_array()) {
-      sessions = before["sessions"];
-    }
-  }
-  sessions.push_back({{"from_step", resumed_from},
-                      {"command_line", options.command_line},
-                      {"commit", json["commit"]}});
-  json["sessions"] = sessions;
-  write_file_atomically(folder.provenance(), json.dump(2) + "\n");
-}
 
 void warn_of_short_sight(const TrainConfig& train) {
   const double look_ahead = static_cast<double>(train.steps) * train.target_rate;
@@ -116,8 +82,7 @@ void announce(const TrainingData& data, const Decomposition& decomposition, cons
              origin.data_return_max, scores);
   log().info("reward scale {:.4g}, shift {:g}; device {}, {} threads, {} engine, {}",
              origin.reward_scale, origin.reward_shift, runtime.device.str(), runtime.threads,
-             to_string(resolved_engine(config.train.engine, runtime.device, config.model.embedding,
-                                       config.train)),
+             to_string(resolved_engine(config.train.engine, runtime.device)),
              to_string(runtime.precision));
 }
 
@@ -220,7 +185,9 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
     log().info("{}: resumed at step {}", run.out.string(), run.state->step);
   }
   write_file_atomically(folder.config(), to_yaml(run.config));
-  write_provenance(folder, options, data, run.config, runtime, run.state->step);
+  write_provenance(folder, data, run.config, runtime,
+                   to_string(resolved_engine(run.config.train.engine, runtime.device)),
+                   options.command_line, run.state->step);
   write_file_atomically(folder.decomposition(), to_json(run.decomposition) + "\n");
   add_log_file(folder.train_log());
   if (run.config.train.score) warn_of_short_sight(run.config.train);

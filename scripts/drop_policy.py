@@ -339,10 +339,11 @@ class DropPolicy:
             self.config = yaml.safe_load(metadata["config"])
             self.task = metadata["task"]
             self._reward_scale = float(metadata["reward_scale"])
-            self._width = int(self.config["model"]["hidden_width"])
-            # Z: where a table's tanh ends, or two standard deviations of a CVAE's prior
-            self._box = {"table": 1.0, "cvae": 2.0}[self.config["model"]["embedding"]]
-            self._learned_std = self.config["model"]["policy_std"] == "learned"
+            # Z: where a table's tanh ends; without one as with a CVAE, two standard deviations of its prior
+            model = self.config["model"]
+            self._width = int(model["hidden_width"])
+            self._box = {"table": 1.0 if model.get("bounded_embedding", True) else 2.0, "cvae": 2.0}[model["embedding"]]
+            self._learned_std = model["policy_std"] == "learned"
             stored = {field.name: self.config["search"][field.name]
                       for field in dataclasses.fields(Search)}
             Search.parse(stored)

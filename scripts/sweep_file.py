@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RULES = ["best", "grad", "best-ada", "grad-ada"]
 LEVELS = ["checkpoint", "embedding", "parametric"]
 FOLDERS = ["jobs", "slurm"]  # of the sweep itself, below its root
+PROGRAMS = ["drop_train", "drop_coms"]  # that train a variant; the second one evaluates, too
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)?")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -303,17 +304,18 @@ def read_datasets(reader, node):
 
 
 def read_variants(reader, node, datasets):
-    """[(name, settings, names of its data sets)]; a name may come again, on other data sets."""
+    """[(name, settings, names of its data sets, program)]; a name may come again, on other data sets."""
     variants = []
     for child, key in reader.items(node, "variants"):
-        found = reader.section(child, key, ["name", "set", "datasets"], ["name"])
+        found = reader.section(child, key, ["name", "program", "set", "datasets"], ["name"])
         name = reader.name(found["name"], f"{key}.name")
+        program = reader.choice(found["program"], f"{key}.program", PROGRAMS) if "program" in found else PROGRAMS[0]
         on = list(datasets)
         if "datasets" in found:
             on = reader.several(found["datasets"], f"{key}.datasets", lambda *at: reader.choice(*at, list(datasets)))
-        if any(other == name and set(on) & set(elsewhere) for other, _, elsewhere in variants):
+        if any(other == name and set(on) & set(elsewhere) for other, _, elsewhere, _ in variants):
             reader.refuse(found["name"], f"{key}.name", f"{name} twice", "each name once on a data set")
-        variants.append((name, reader.settings(found.get("set"), f"{key}.set"), on))
+        variants.append((name, reader.settings(found.get("set"), f"{key}.set"), on, program))
     if not variants:
         reader.refuse(node, "variants", "an empty list", "at least one")
     return variants
@@ -337,13 +339,14 @@ def read_sweep(path, out=None, tiny=False, program_dir=None):
     generate = read_generate(reader, top["generate"]) if "generate" in top else []
     datasets = read_datasets(reader, top["datasets"])
     variants = read_variants(reader, top["variants"], datasets)
-    variant_names = list(dict.fromkeys(variant for variant, _, _ in variants))
+    variant_names = list(dict.fromkeys(variant for variant, *_ in variants))
+    with_results = list(dict.fromkeys(variant for variant, *_, program in variants if program == PROGRAMS[0]))
     seeds = seeds_at(top["seeds"], "seeds")
     entries = []  # (kind, entry, its node, its key)
     for kind, required in (("evaluations", ["name", "rules"]), ("finetune", ["level", "rule"])):
         for node, key in reader.items(top[kind], kind) if kind in top else []:
             entry = read_entry(reader, node, key, kind, required)
-            for what, known in (("variants", variant_names), ("datasets", list(datasets))):
+            for what, known in (("variants", with_results), ("datasets", list(datasets))):
                 for wrong in sorted(set(entry.get(what, [])) - set(known)):
                     reader.refuse(node, f"{key}.{what}", repr(wrong), ", ".join(known))
             entries.append((kind, entry, node, key))
@@ -372,13 +375,14 @@ def read_sweep(path, out=None, tiny=False, program_dir=None):
     root = Path(os.path.abspath(out)) if out else ROOT / "runs" / name
     sweep = Sweep(name, str(path), root, slurm, [], [])
     expansion = Expansion(reader, sweep, program_dir, generate)
-    for dataset, (config, of_dataset, config_node) in datasets.items():
-        for variant, of_variant, on in variants:
+    # variant by variant: a study that is cut short has its first variants complete
+    for variant, of_variant, on, program in variants:
+        for dataset, (config, of_dataset, config_node) in datasets.items():
             for seed in seeds if dataset in on else []:
                 given = settings + of_dataset + of_variant + (small_settings if tiny else [])
                 run = Run(f"{dataset}/{variant}/seed_{seed}", dataset, variant, seed)
-                jobs = [expansion.train(run, given, config, config_node)]
-                for kind, entry, node, key in entries:
+                jobs = [expansion.train(run, program, given, config, config_node)]
+                for kind, entry, node, key in entries if program == PROGRAMS[0] else []:
                     if variant in entry.get("variants", [variant]) and dataset in entry.get("datasets", [dataset]):
                         jobs.append(expansion.result(kind, entry, run, jobs))
                         if jobs[-1].id in [job.id for job in jobs[:-1]]:
@@ -429,7 +433,7 @@ class Expansion:
             self.configs[file] = flat(stored)
         return self.configs[file]
 
-    def train(self, run, settings, config, config_node):
+    def train(self, run, program, settings, config, config_node):
         """The training of a run; says in `run` where it lies and whether it must be skipped."""
         run.folder = shown(self.sweep.root / run.name)
         data = maker = None
@@ -449,7 +453,7 @@ class Expansion:
             self.wanted.add(maker.id)
             self.sweep.jobs.append(maker)
         return Job(f"{run.name}/train", "train", [
-            self.program("drop_train"), "--config", config, *set_arguments(settings), "--seed", str(run.seed),
+            self.program(program), "--config", config, *set_arguments(settings), "--seed", str(run.seed),
             "--out", run.folder, "--resume"], run.name, run.folder, f"{run.folder}/status.json",
             [maker.id] if maker else [], [["content", config]] + ([["stat", data]] if data else []), run.steps, run.skip)
 

@@ -188,12 +188,16 @@ def prepare_child(parent, in_slurm):
         os.kill(os.getpid(), STOP)
 
 
-def thread_arguments(job, threads):
+def other_arguments(job, threads):
+    """What a job's result does not depend on: threads, and where an evaluation keeps its parts."""
+    arguments = []
+    if job.kind == "evaluate" and "--trace" not in job.command:
+        arguments += ["--cache", f"{job.folder}/eval/cache"]
     if threads == 0 or job.kind in ("generate", "report"):
-        return []
+        return arguments
     if job.kind == "train":
         return [] if any(part.startswith("threads=") for part in job.command) else ["--set", f"threads={threads}"]
-    return ["--threads", str(threads), "--network-threads", str(threads)]
+    return arguments + ["--threads", str(threads), "--network-threads", str(threads)]
 
 
 def last_line(path):
@@ -330,7 +334,7 @@ class Runner:
             (ROOT / job.output).unlink(missing_ok=True)
         write_atomically(record_path(self.root, job), json.dumps(record) + "\n")
 
-        command = [*job.command, *thread_arguments(job, self.threads)]
+        command = [*job.command, *other_arguments(job, self.threads)]
         if job.kind == "generate":
             command[command.index("--out") + 1] = self.part_of(job)
             command.append("--force")

@@ -405,6 +405,11 @@ std::vector<Key> make_keys() {
   keys.push_back(integer(
       "model.embedding_dim", "d, with embedding table; 5 in all of Table 9", 1, 4096,
       [](auto& c) -> auto& { return c.model.embedding_dim; }));
+  keys.push_back(toggle(
+      "model.bounded_embedding",
+      "with embedding table: a tanh keeps z in [-1, 1]^d, the box of search.clip too; off = no "
+      "tanh, and the box is [-2, 2]^d",
+      [](auto& c) -> auto& { return c.model.bounded_embedding; }));
   keys.push_back(integer(
       "model.hidden_width", "width of every hidden layer; 512 in Table 7", 1, 65536,
       [](auto& c) -> auto& { return c.model.hidden_width; }));

@@ -47,7 +47,12 @@ void require_fitting_task(const TaskInfo& task, int64_t state_dim, int64_t actio
 }
 
 EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& options) {
-  const ModelOrigin& origin = trained.origin;
+  Policy policy(trained, options.search, options.rule, options.precision);
+  return evaluate(trained.origin, policy, options);
+}
+
+EvaluationResult evaluate(const ModelOrigin& origin, Actor& actor,
+                          const EvaluationOptions& options) {
   EvaluationResult result;
   result.task = origin.task;
   result.dataset = origin.dataset;
@@ -71,7 +76,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
                                  options.env_threads);
   const TaskInfo& task = environments.info();
   result.max_episode_steps = task.max_episode_steps;
-  require_fitting_task(task, trained.model.shape().state_dim, trained.model.shape().action_dim);
+  require_fitting_task(task, actor.state_dim(), actor.action_dim());
   const auto state_dim = static_cast<std::ptrdiff_t>(task.state_dim);
   std::vector<double> states(count * static_cast<size_t>(state_dim));  // of running episodes
   environments.reset(static_cast<uint64_t>(options.seed), states);
@@ -79,8 +84,7 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
 
   // all episodes step by step together, until the last one has ended
   const auto start = std::chrono::steady_clock::now();
-  Policy policy(trained, options.search, options.rule, options.precision);
-  policy.begin(options.episodes, static_cast<uint64_t>(options.seed));
+  actor.begin(options.episodes, static_cast<uint64_t>(options.seed), /*first=*/0);
   result.episodes.resize(count);
   std::vector<int64_t> running(count);
   std::iota(running.begin(), running.end(), int64_t{0});
@@ -89,12 +93,12 @@ EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& 
   for (int64_t step = 0; !running.empty(); ++step) {
     stop_if_asked();
     if (options.on_step) options.on_step(step, static_cast<int64_t>(running.size()));
-    const std::vector<double> actions = policy.act(running, states);
+    const std::vector<double> actions = actor.act(running, states);
     next_states.resize(states.size());
     outcomes.resize(running.size());
     environments.step(running, actions, next_states, outcomes);
     if (!options.observers.empty()) {
-      const Inference inference = policy.latest();
+      const Inference inference = actor.latest();
       const EvaluationStep seen = {step,        running,  states,   actions,
                                    next_states, outcomes, inference};
       for (EvaluationObserver* observer : options.observers) observer->on_step(seen, environments);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <numbers>
 
 // a function of this header is compiled for the host and, by nvcc, for the device
 #ifdef __CUDACC__
@@ -19,6 +20,8 @@ constexpr double kEpsilon = 1e-8;
 constexpr double kLargestMultiplier = 1e6;
 constexpr double kMinLogStd = -5.0;
 constexpr double kMaxLogStd = 2.0;
+constexpr double kMinPosteriorLogStd = -4.0;
+constexpr double kMaxPosteriorLogStd = 15.0;
 
 /// Slots of the metrics tensor, as device code needs them: MetricSlot's.
 enum Slot : int {
@@ -27,6 +30,7 @@ enum Slot : int {
   kGap,
   kMultiplier,
   kMeanScore,
+  kKl,
   kBadStep,
   kBadBehaviour,
   kBadTd,
@@ -72,6 +76,11 @@ DROP_HOST_DEVICE inline uint64_t below(uint64_t bits, uint64_t bound) {
 #endif
 }
 
+/// 53 of 64 uniform bits onto [0, 1).
+DROP_HOST_DEVICE inline double unit_uniform(uint64_t bits) {
+  return static_cast<double>(bits >> 11) * 0x1.0p-53;
+}
+
 /// 24 of 32 uniform bits onto [-1, 1).
 DROP_HOST_DEVICE inline float symmetric_uniform(uint32_t word) {
   return static_cast<float>(word >> 8) * 0x1.0p-23f - 1.0f;
@@ -81,6 +90,15 @@ DROP_HOST_DEVICE inline float symmetric_uniform(uint32_t word) {
 DROP_HOST_DEVICE inline float uniform_z(uint64_t key, uint64_t step, int64_t position) {
   const RandomBlock drawn = random_block(key, step, static_cast<uint64_t>(position) / 4);
   return symmetric_uniform(drawn.words[position % 4]);
+}
+
+/// Coordinate `position` of a step's posterior noise, counted through the batch: RandomStream's
+/// normal, which takes one block.
+/// @param key  of the stream "posterior"
+DROP_HOST_DEVICE inline float posterior_noise(uint64_t key, uint64_t step, int64_t position) {
+  const RandomBlock drawn = random_block(key, step, static_cast<uint64_t>(position));
+  const double radius = sqrt(-2.0 * log1p(-unit_uniform(drawn.low())));
+  return static_cast<float>(radius * cos(2.0 * std::numbers::pi * unit_uniform(drawn.high())));
 }
 
 /// What a batch is drawn from.
@@ -196,6 +214,46 @@ DROP_HOST_DEVICE inline float clamped_log_std(float log_std) {
 /// dL/d(before tanh) of half the squared error times `weight`, at the bounded value `mean`.
 DROP_HOST_DEVICE inline float behaviour_gradient(float mean, float action, float weight) {
   return weight * (mean - action) * (1.0f - mean * mean);
+}
+
+// of one coordinate of a posterior q(z|s,a): its mean, its log_std before the clamp, z = mean +
+// exp(log_std) * noise
+
+template <typename Real>
+DROP_HOST_DEVICE inline Real clamped_posterior_log_std(Real log_std) {
+  const auto low = static_cast<Real>(kMinPosteriorLogStd);
+  const auto high = static_cast<Real>(kMaxPosteriorLogStd);
+  return log_std < low ? low : (log_std > high ? high : log_std);
+}
+
+template <typename Real>
+DROP_HOST_DEVICE inline Real posterior_sample(Real mean, Real log_std, Real noise) {
+  return mean + exp(clamped_posterior_log_std(log_std)) * noise;
+}
+
+/// KL(q || N(0, 1)).
+template <typename Real>
+DROP_HOST_DEVICE inline Real posterior_kl(Real mean, Real log_std) {
+  const Real clamped = clamped_posterior_log_std(log_std);
+  return Real(0.5) * (mean * mean + exp(2 * clamped) - 1 - 2 * clamped);
+}
+
+template <typename Real>
+struct PosteriorGradient {
+  Real mean;
+  Real log_std;  ///< none outside of the clamp's limits
+};
+
+/// @param z_gradient  dL/dz of all else
+/// @param kl_weight   of this coordinate's KL in the loss
+template <typename Real>
+DROP_HOST_DEVICE inline PosteriorGradient<Real> posterior_gradient(Real mean, Real log_std,
+                                                                   Real noise, Real z_gradient,
+                                                                   Real kl_weight) {
+  const Real clamped = clamped_posterior_log_std(log_std);
+  const Real std = exp(clamped);
+  return {z_gradient + kl_weight * mean,
+          clamped == log_std ? z_gradient * noise * std + kl_weight * (std * std - 1) : Real(0)};
 }
 
 /// y = r + gamma (1 - terminal) f_bar.

@@ -6,13 +6,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/arithmetic.h"
+
 namespace drop {
 
 namespace {
-
-constexpr double kLargestMultiplier = 1e6;
-constexpr double kMinLogStd = -5.0;
-constexpr double kMaxLogStd = 2.0;
 
 size_t index_of(MatrixId matrix) { return static_cast<size_t>(matrix); }
 size_t index_of(WeightId weight) { return static_cast<size_t>(weight); }
@@ -36,16 +34,14 @@ Real* data(const at::Tensor& tensor) {
 template <typename Real>
 void adam_scalar(Real& parameter, Real& exp_avg, Real& exp_avg_sq, float& count, double gradient,
                  double rate) {
-  constexpr double kBeta1 = 0.9;
-  constexpr double kBeta2 = 0.999;
-  constexpr double kEpsilon = 1e-8;
   count += 1.0f;
-  exp_avg = static_cast<Real>(kBeta1 * exp_avg + (1.0 - kBeta1) * gradient);
-  exp_avg_sq = static_cast<Real>(kBeta2 * exp_avg_sq + (1.0 - kBeta2) * gradient * gradient);
-  const double first = 1.0 - std::pow(kBeta1, count);
-  const double second = 1.0 - std::pow(kBeta2, count);
-  parameter -= static_cast<Real>(rate / first * exp_avg /
-                                 (std::sqrt(exp_avg_sq) / std::sqrt(second) + kEpsilon));
+  exp_avg = static_cast<Real>(arithmetic::kBeta1 * exp_avg + (1.0 - arithmetic::kBeta1) * gradient);
+  exp_avg_sq = static_cast<Real>(arithmetic::kBeta2 * exp_avg_sq +
+                                 (1.0 - arithmetic::kBeta2) * gradient * gradient);
+  const double first = 1.0 - std::pow(arithmetic::kBeta1, count);
+  const double second = 1.0 - std::pow(arithmetic::kBeta2, count);
+  parameter -= static_cast<Real>(
+      rate / first * exp_avg / (std::sqrt(exp_avg_sq) / std::sqrt(second) + arithmetic::kEpsilon));
 }
 
 template <typename Real>
@@ -266,10 +262,9 @@ void CpuBackend<Real>::gather(const at::Tensor& out, const at::Tensor& table,
 }
 
 template <typename Real>
-void CpuBackend<Real>::scatter_through_tanh(const at::Tensor& out, const at::Tensor& table,
-                                            const at::Tensor& values, const at::Tensor& index,
-                                            int64_t rows) {
-  const int64_t width = table.size(-1);
+void CpuBackend<Real>::scatter(const at::Tensor& out, const at::Tensor& values,
+                               const at::Tensor& index, int64_t rows) {
+  const int64_t width = out.size(-1);
   const int64_t* n = data<int64_t>(index);
   const Real* from = data<Real>(values);
   Real* to = data<Real>(out);
@@ -277,7 +272,6 @@ void CpuBackend<Real>::scatter_through_tanh(const at::Tensor& out, const at::Ten
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t c = 0; c < width; ++c) to[n[row] * width + c] += from[row * width + c];
   }
-  through_tanh(out, table, out.size(0));
 }
 
 template <typename Real>
@@ -289,8 +283,8 @@ void CpuBackend<Real>::behaviour_loss(const BehaviourLoss& loss, const at::Tenso
   double total = 0.0;
   if (loss.log_std.defined()) {
     for (int64_t j = 0; j < dims; ++j) {
-      const double log_std =
-          std::clamp<double>(data<Real>(loss.log_std)[j], kMinLogStd, kMaxLogStd);
+      const double log_std = std::clamp<double>(data<Real>(loss.log_std)[j], arithmetic::kMinLogStd,
+                                                arithmetic::kMaxLogStd);
       inverse_std[static_cast<size_t>(j)] = std::exp(-log_std);
       total += batch * log_std;
     }
@@ -315,10 +309,44 @@ void CpuBackend<Real>::behaviour_loss(const BehaviourLoss& loss, const at::Tenso
   if (!loss.log_std_gradient.defined()) return;
   for (int64_t j = 0; j < dims; ++j) {
     const double log_std = data<Real>(loss.log_std)[j];
-    const bool inside = log_std >= kMinLogStd && log_std <= kMaxLogStd;
+    const bool inside = log_std >= arithmetic::kMinLogStd && log_std <= arithmetic::kMaxLogStd;
     data<Real>(loss.log_std_gradient)[j] =
         inside ? static_cast<Real>(1.0 - squares[static_cast<size_t>(j)] / batch) : Real(0);
   }
+}
+
+template <typename Real>
+void CpuBackend<Real>::sample_posterior(const at::Tensor& z, const at::Tensor& posterior,
+                                        const at::Tensor& noise, int64_t rows) {
+  const int64_t d = z.size(-1);
+  for (int64_t row = 0; row < rows; ++row) {
+    const Real* mean = data<Real>(posterior) + row * 2 * d;
+    for (int64_t j = 0; j < d; ++j) {
+      data<Real>(z)[row * d + j] =
+          arithmetic::posterior_sample(mean[j], mean[d + j], data<Real>(noise)[row * d + j]);
+    }
+  }
+}
+
+template <typename Real>
+void CpuBackend<Real>::posterior_gradient(const PosteriorLoss& loss, const at::Tensor& metrics) {
+  const int64_t d = loss.noise.size(-1);
+  const auto batch = static_cast<double>(loss.batch_size);
+  const auto weight = static_cast<Real>(loss.kl_weight / batch);
+  double total = 0.0;
+  for (int64_t row = 0; row < loss.batch_size; ++row) {
+    const Real* mean = data<Real>(loss.posterior) + row * 2 * d;
+    Real* out = data<Real>(loss.gradient) + row * 2 * d;
+    for (int64_t j = 0; j < d; ++j) {
+      total += arithmetic::posterior_kl(mean[j], mean[d + j]);
+      const auto gradient =
+          arithmetic::posterior_gradient(mean[j], mean[d + j], data<Real>(loss.noise)[row * d + j],
+                                         data<Real>(loss.z_gradient)[row * d + j], weight);
+      out[j] = gradient.mean;
+      out[d + j] = gradient.log_std;
+    }
+  }
+  data<double>(metrics)[kKlSlot] = static_cast<Real>(total / batch);
 }
 
 template <typename Real>
@@ -363,10 +391,10 @@ bool CpuBackend<Real>::score_losses(const ScoreLosses& l, const at::Tensor& metr
   if (l.conservative && log_form) {
     adam_scalar(parameter, *data<Real>(l.exp_avg), *data<Real>(l.exp_avg_sq),
                 *data<float>(l.step_count), -weight * violation, l.multiplier_rate);
-    parameter = std::min(parameter, static_cast<Real>(std::log(kLargestMultiplier)));
+    parameter = std::min(parameter, static_cast<Real>(std::log(arithmetic::kLargestMultiplier)));
   } else if (l.conservative) {
     parameter = static_cast<Real>(
-        std::clamp(parameter + l.multiplier_rate * violation, 0.0, kLargestMultiplier));
+        std::clamp(parameter + l.multiplier_rate * violation, 0.0, arithmetic::kLargestMultiplier));
   }
   slots[kMultiplierSlot] = value();
   return weight != 0.0;

@@ -38,10 +38,12 @@ class CpuBackend : public DenseBackend {
 
   void gather(const at::Tensor& out, const at::Tensor& table, const at::Tensor& index,
               int64_t rows) override;
-  void scatter_through_tanh(const at::Tensor& out, const at::Tensor& table,
-                            const at::Tensor& values, const at::Tensor& index,
-                            int64_t rows) override;
+  void scatter(const at::Tensor& out, const at::Tensor& values, const at::Tensor& index,
+               int64_t rows) override;
   void behaviour_loss(const BehaviourLoss& loss, const at::Tensor& metrics) override;
+  void sample_posterior(const at::Tensor& z, const at::Tensor& posterior, const at::Tensor& noise,
+                        int64_t rows) override;
+  void posterior_gradient(const PosteriorLoss& loss, const at::Tensor& metrics) override;
   bool score_losses(const ScoreLosses& losses, const at::Tensor& metrics) override;
   void update(const ParameterUpdate& update, const at::Tensor& metrics,
               const at::Tensor& step) override;

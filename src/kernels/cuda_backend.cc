@@ -31,6 +31,7 @@ static_assert(static_cast<int>(kTdSlot) == arithmetic::kTd);
 static_assert(static_cast<int>(kGapSlot) == arithmetic::kGap);
 static_assert(static_cast<int>(kMultiplierSlot) == arithmetic::kMultiplier);
 static_assert(static_cast<int>(kMeanScoreSlot) == arithmetic::kMeanScore);
+static_assert(static_cast<int>(kKlSlot) == arithmetic::kKl);
 static_assert(static_cast<int>(kBadStepSlot) == arithmetic::kBadStep);
 static_assert(static_cast<int>(kBadBehaviourSlot) == arithmetic::kBadBehaviour);
 static_assert(static_cast<int>(kBadTdSlot) == arithmetic::kBadTd);
@@ -683,13 +684,11 @@ void CudaBackend::gather(const at::Tensor& out, const at::Tensor& table, const a
                stream());
 }
 
-void CudaBackend::scatter_through_tanh(const at::Tensor& out, const at::Tensor& table,
-                                       const at::Tensor& values, const at::Tensor& index,
-                                       int64_t rows) {
-  cuda::scatter_through_tanh(plain_rows<float>(out), plain_rows<const float>(table),
-                             plain_rows<const float>(values), index.const_data_ptr<int64_t>(),
-                             seed_stride(index), rows, out.size(-2), out.size(-1), seeds_,
-                             stream());
+void CudaBackend::scatter(const at::Tensor& out, const at::Tensor& values, const at::Tensor& index,
+                          int64_t rows) {
+  cuda::scatter(plain_rows<float>(out), plain_rows<const float>(values),
+                index.const_data_ptr<int64_t>(), seed_stride(index), rows, out.size(-2),
+                out.size(-1), seeds_, stream());
 }
 
 void CudaBackend::behaviour_loss(const BehaviourLoss& loss, const at::Tensor& metrics) {
@@ -708,6 +707,26 @@ void CudaBackend::behaviour_loss(const BehaviourLoss& loss, const at::Tensor& me
   arguments.metric = metrics.data_ptr<double>() + kBehaviourSlot;
   arguments.metrics_seed_stride = seed_stride(metrics);
   cuda::behaviour_loss(arguments, seeds_, stream());
+}
+
+void CudaBackend::sample_posterior(const at::Tensor& z, const at::Tensor& posterior,
+                                   const at::Tensor& noise, int64_t rows) {
+  cuda::sample_posterior(plain_rows<float>(z), plain_rows<const float>(posterior),
+                         plain_rows<const float>(noise), rows, z.size(-1), seeds_, stream());
+}
+
+void CudaBackend::posterior_gradient(const PosteriorLoss& loss, const at::Tensor& metrics) {
+  cuda::PosteriorArguments arguments;
+  arguments.posterior = plain_rows<const float>(loss.posterior);
+  arguments.noise = plain_rows<const float>(loss.noise);
+  arguments.z_gradient = plain_rows<const float>(loss.z_gradient);
+  arguments.gradient = plain_rows<float>(loss.gradient);
+  arguments.kl_weight = static_cast<float>(loss.kl_weight / static_cast<double>(loss.batch_size));
+  arguments.batch_size = loss.batch_size;
+  arguments.dim = loss.noise.size(-1);
+  arguments.metric = metrics.data_ptr<double>() + kKlSlot;
+  arguments.metrics_seed_stride = seed_stride(metrics);
+  cuda::posterior_gradient(arguments, seeds_, stream());
 }
 
 bool CudaBackend::score_losses(const ScoreLosses& l, const at::Tensor& metrics) {

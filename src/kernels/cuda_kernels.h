@@ -151,10 +151,10 @@ void gather(Rows<float> out, Rows<const float> table, const int64_t* index,
             int64_t index_seed_stride, int64_t rows, int64_t columns, int64_t seeds,
             cudaStream_t stream);
 
-/// out[n] = (1 - table[n]^2) * sum of values[r] with index[r] = n, for n < outputs
-void scatter_through_tanh(Rows<float> out, Rows<const float> table, Rows<const float> values,
-                          const int64_t* index, int64_t index_seed_stride, int64_t rows,
-                          int64_t outputs, int64_t columns, int64_t seeds, cudaStream_t stream);
+/// out[n] = sum of values[r] with index[r] = n, for n < outputs
+void scatter(Rows<float> out, Rows<const float> values, const int64_t* index,
+             int64_t index_seed_stride, int64_t rows, int64_t outputs, int64_t columns,
+             int64_t seeds, cudaStream_t stream);
 
 struct BehaviourLossArguments {
   Rows<const float> mean, actions;
@@ -169,6 +169,21 @@ struct BehaviourLossArguments {
   int64_t metrics_seed_stride = 0;
 };
 void behaviour_loss(const BehaviourLossArguments& loss, int64_t seeds, cudaStream_t stream);
+
+/// See DenseBackend::sample_posterior; `dim` = d.
+void sample_posterior(Rows<float> z, Rows<const float> posterior, Rows<const float> noise,
+                      int64_t rows, int64_t dim, int64_t seeds, cudaStream_t stream);
+
+struct PosteriorArguments {
+  Rows<const float> posterior, noise, z_gradient;
+  Rows<float> gradient;
+  float kl_weight = 0.0f;  ///< of one row
+  int64_t batch_size = 0;
+  int64_t dim = 0;
+  double* metric = nullptr;  ///< of seed 0
+  int64_t metrics_seed_stride = 0;
+};
+void posterior_gradient(const PosteriorArguments& loss, int64_t seeds, cudaStream_t stream);
 
 struct ScoreLossesArguments {
   const float* scores;
@@ -228,6 +243,7 @@ struct SamplingSource {
   arithmetic::SamplingTable table;
   uint64_t sampling_key;
   uint64_t z_key;
+  uint64_t posterior_key;  ///< of the stream "posterior"
   const float* states;
   const float* actions;
   const float* rewards;
@@ -237,12 +253,14 @@ struct SamplingSource {
 
 struct SampledBatch {
   Rows<float> states, actions, next_states, next_actions, uniform_z;
+  Rows<float> posterior_noise;  ///< of a CVAE, else without data
   Rows<float> rewards, terminals;
   Rows<int64_t> subtasks;
   int64_t batch_size = 0;
   int64_t state_dim = 0;
   int64_t action_dim = 0;
   int64_t embedding_dim = 0;
+  float bound = 1.0f;  ///< of the box that uniform_z fills
 };
 /// @param sources  [seeds] in device memory
 /// @param step  steps done so far: one number, or one for each seed (`step_seed_stride` 1)

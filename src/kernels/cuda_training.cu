@@ -23,9 +23,8 @@ __global__ void gather_kernel(Rows<float> out, Rows<const float> table, const in
 // one block for one row of the table; each thread sums every 256th row in turn, a few columns at a
 // time, then the threads' sums are added
 constexpr int kScatterColumns = 8;
-__global__ void scatter_kernel(Rows<float> out, Rows<const float> table, Rows<const float> values,
-                               const int64_t* index, int64_t index_seed_stride, int64_t rows,
-                               int64_t columns) {
+__global__ void scatter_kernel(Rows<float> out, Rows<const float> values, const int64_t* index,
+                               int64_t index_seed_stride, int64_t rows, int64_t columns) {
   const int64_t seed = blockIdx.y;
   const int64_t n = blockIdx.x;
   const int64_t* subtasks = index + seed * index_seed_stride;
@@ -43,9 +42,7 @@ __global__ void scatter_kernel(Rows<float> out, Rows<const float> table, Rows<co
     for (int c = 0; c < kScatterColumns; ++c) {
       if (first + c >= columns) break;  // the same for all threads
       const float total = block_sum(sums[c]);
-      if (threadIdx.x != 0) continue;
-      const float z = row_of(table, seed, n)[first + c];
-      row_of(out, seed, n)[first + c] = (1.0f - z * z) * total;
+      if (threadIdx.x == 0) row_of(out, seed, n)[first + c] = total;
     }
   }
 }
@@ -92,6 +89,35 @@ __global__ void __launch_bounds__(kLossThreads) behaviour_loss_kernel(BehaviourL
           moves ? static_cast<float>(1.0 - own / static_cast<double>(loss.batch_size)) : 0.0f;
     }
   }
+  if (threadIdx.x == 0) loss.metric[seed * loss.metrics_seed_stride] = static_cast<float>(total);
+}
+
+__global__ void sample_posterior_kernel(Rows<float> z, Rows<const float> posterior,
+                                        Rows<const float> noise, int64_t rows, int64_t dim) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= rows * dim) return;
+  const int64_t seed = blockIdx.y;
+  const float* mean = row_of(posterior, seed, i / dim) + i % dim;
+  row_of(z, seed, i / dim)[i % dim] =
+      arithmetic::posterior_sample(mean[0], mean[dim], row_of(noise, seed, i / dim)[i % dim]);
+}
+
+__global__ void __launch_bounds__(kLossThreads) posterior_gradient_kernel(PosteriorArguments loss) {
+  const int64_t seed = blockIdx.x;
+  double total = 0.0;
+  for (int64_t i = threadIdx.x; i < loss.batch_size * loss.dim; i += blockDim.x) {
+    const int64_t row = i / loss.dim;
+    const int64_t column = i % loss.dim;
+    const float* mean = row_of(loss.posterior, seed, row) + column;
+    total += static_cast<double>(arithmetic::posterior_kl(mean[0], mean[loss.dim]));
+    const auto gradient = arithmetic::posterior_gradient(
+        mean[0], mean[loss.dim], row_of(loss.noise, seed, row)[column],
+        row_of(loss.z_gradient, seed, row)[column], loss.kl_weight);
+    float* out = row_of(loss.gradient, seed, row) + column;
+    out[0] = gradient.mean;
+    out[loss.dim] = gradient.log_std;
+  }
+  total = block_sum(total) / static_cast<double>(loss.batch_size);
   if (threadIdx.x == 0) loss.metric[seed * loss.metrics_seed_stride] = static_cast<float>(total);
 }
 
@@ -254,8 +280,13 @@ __global__ void sample_kernel(SampledBatch batch, const SamplingSource* sources,
     row_of(batch.next_actions, seed, row)[c] = source.actions[next * batch.action_dim + c];
   }
   for (int64_t c = lane; c < batch.embedding_dim; c += kRowThreads) {
+    const int64_t position = row * batch.embedding_dim + c;
     row_of(batch.uniform_z, seed, row)[c] =
-        arithmetic::uniform_z(source.z_key, step, row * batch.embedding_dim + c);
+        batch.bound * arithmetic::uniform_z(source.z_key, step, position);
+    if (batch.posterior_noise.data != nullptr) {
+      row_of(batch.posterior_noise, seed, row)[c] =
+          arithmetic::posterior_noise(source.posterior_key, step, position);
+    }
   }
 }
 
@@ -269,16 +300,27 @@ void gather(Rows<float> out, Rows<const float> table, const int64_t* index,
          columns);
 }
 
-void scatter_through_tanh(Rows<float> out, Rows<const float> table, Rows<const float> values,
-                          const int64_t* index, int64_t index_seed_stride, int64_t rows,
-                          int64_t outputs, int64_t columns, int64_t seeds, cudaStream_t stream) {
+void scatter(Rows<float> out, Rows<const float> values, const int64_t* index,
+             int64_t index_seed_stride, int64_t rows, int64_t outputs, int64_t columns,
+             int64_t seeds, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(outputs), static_cast<unsigned>(seeds));
-  launch(scatter_kernel, grid, dim3(kThreads), stream, out, table, values, index, index_seed_stride,
-         rows, columns);
+  launch(scatter_kernel, grid, dim3(kThreads), stream, out, values, index, index_seed_stride, rows,
+         columns);
 }
 
 void behaviour_loss(const BehaviourLossArguments& loss, int64_t seeds, cudaStream_t stream) {
   launch(behaviour_loss_kernel, dim3(static_cast<unsigned>(seeds)), dim3(kLossThreads), stream,
+         loss);
+}
+
+void sample_posterior(Rows<float> z, Rows<const float> posterior, Rows<const float> noise,
+                      int64_t rows, int64_t dim, int64_t seeds, cudaStream_t stream) {
+  const dim3 grid(blocks_for(rows * dim, kThreads), static_cast<unsigned>(seeds));
+  launch(sample_posterior_kernel, grid, dim3(kThreads), stream, z, posterior, noise, rows, dim);
+}
+
+void posterior_gradient(const PosteriorArguments& loss, int64_t seeds, cudaStream_t stream) {
+  launch(posterior_gradient_kernel, dim3(static_cast<unsigned>(seeds)), dim3(kLossThreads), stream,
          loss);
 }
 

@@ -71,6 +71,17 @@ struct BehaviourLoss {
   at::Tensor log_std_gradient;  ///< out [action_dim] or undefined
 };
 
+/// Inputs and results of `posterior_gradient`: back through z = mean + exp(log_std) * noise of a
+/// CVAE's encoder, with its KL term (spec 5).
+struct PosteriorLoss {
+  at::Tensor posterior;   ///< the encoder's output, [mean, log_std] before its clamp [rows, 2 d]
+  at::Tensor noise;       ///< [rows, d]
+  at::Tensor z_gradient;  ///< dL/dz of all other losses [rows, d]
+  double kl_weight;
+  int64_t batch_size;   ///< rows that count; the rest is padding
+  at::Tensor gradient;  ///< out: dL/d(posterior) [rows, 2 d], the padding as it was
+};
+
 /// Inputs and results of `score_losses`: L_td, the conservative gap C, their gradients, and the
 /// multiplier's own step (spec 3, steps 3 to 5). Three blocks of `block` rows each: data actions,
 /// uniform z, data z.
@@ -110,6 +121,7 @@ enum MetricSlot : int {
   kGapSlot,
   kMultiplierSlot,  ///< lambda after the step
   kMeanScoreSlot,
+  kKlSlot,
   kBadStepSlot,  ///< first step whose losses or gradients were not finite; -1 = none
   kBadBehaviourSlot,
   kBadTdSlot,
@@ -185,12 +197,15 @@ class DenseBackend {
   /// out[r] = table[index[r]] for the first `rows` rows of out.
   virtual void gather(const at::Tensor& out, const at::Tensor& table, const at::Tensor& index,
                       int64_t rows) = 0;
-  /// out[n] = (1 - table[n]^2) * sum of values[r] over the first `rows` rows r with index n: back
-  /// through `gather` and tanh. A fixed order of summation.
-  virtual void scatter_through_tanh(const at::Tensor& out, const at::Tensor& table,
-                                    const at::Tensor& values, const at::Tensor& index,
-                                    int64_t rows) = 0;
+  /// out[n] = sum of values[r] over the first `rows` rows r with index n: back through `gather`. A
+  /// fixed order of summation.
+  virtual void scatter(const at::Tensor& out, const at::Tensor& values, const at::Tensor& index,
+                       int64_t rows) = 0;
   virtual void behaviour_loss(const BehaviourLoss& loss, const at::Tensor& metrics) = 0;
+  /// z = mean + exp(log_std) * noise in the first `rows` rows; shapes as in PosteriorLoss.
+  virtual void sample_posterior(const at::Tensor& z, const at::Tensor& posterior,
+                                const at::Tensor& noise, int64_t rows) = 0;
+  virtual void posterior_gradient(const PosteriorLoss& loss, const at::Tensor& metrics) = 0;
   /// Returns false when the gap surely sends no gradient (the host knows that the constraint is
   /// satisfied): blocks 1 and 2 then need no backward pass. A backend that cannot know without
   /// waiting returns true.

@@ -58,13 +58,15 @@ ModelShape ModelShape::from(const ModelConfig& config, int64_t state_dim, int64_
   shape.hidden_width = config.hidden_width;
   shape.policy_std = config.policy_std;
   shape.embedding = config.embedding;
+  shape.bounded_embedding = config.bounded_embedding;
   shape.encodes_actions = std::find(inputs.begin(), inputs.end(), "a") != inputs.end();
   shape.kl_weight = config.kl_weight;
   return shape;
 }
 
-TaskEmbedding::TaskEmbedding(const ParameterBuffer& parameters)
-    : encoder_(parameters, "task_embedding.encoder", OutputForm::kTanh) {}
+TaskEmbedding::TaskEmbedding(const ParameterBuffer& parameters, const ModelShape& shape)
+    : encoder_(parameters, "task_embedding.encoder",
+               shape.bounded_embedding ? OutputForm::kTanh : OutputForm::kLinear) {}
 
 at::Tensor TaskEmbedding::embeddings() const {
   // row n of the transposed first weight is that layer's product with one-hot n
@@ -147,7 +149,7 @@ DropModel::DropModel(const ModelShape& shape, const at::TensorOptions& options)
       score_(parameters_, shape, "score"),
       target_score_(target_parameters_, shape, "target_score") {
   if (shape.embedding == EmbeddingKind::kTable)
-    task_embedding_ = TaskEmbedding(parameters_);
+    task_embedding_ = TaskEmbedding(parameters_, shape);
   else
     posterior_encoder_ = PosteriorEncoder(parameters_, shape);
 }

@@ -68,7 +68,7 @@ StepMetrics EagerStepEngine::metrics(size_t /*seed*/) const {
   metrics.kl = last_.kl.item<double>();
   metrics.td = last_.td.item<double>();
   metrics.conservative_gap = last_.conservative_gap.item<double>();
-  metrics.multiplier = state_.multiplier.value().item<double>();
+  if (settings_.score) metrics.multiplier = state_.multiplier.value().item<double>();
   metrics.mean_score = last_.mean_score.item<double>();
   return metrics;
 }

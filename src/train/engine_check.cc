@@ -132,10 +132,8 @@ std::vector<EngineCheck> check_engines(const ModelShape& shape, const Config& co
                                        reference.model.parameters().flat().detach(), start);
     return check;
   };
-  const StepEngineKind kind =
-      resolved_engine(StepEngineKind::kAuto, device, shape.embedding, config.train);
+  const StepEngineKind kind = resolved_engine(StepEngineKind::kAuto, device);
   for (const Precision precision : precisions_of(device)) {
-    if (kind == StepEngineKind::kEager) break;  // these losses have no other engine
     // the control
     TrainState control_state = fresh(config.train);
     set_off(control_state.model, precision);

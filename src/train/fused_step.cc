@@ -28,7 +28,8 @@ void FusedStep::add_layers() {
   const int64_t width = shape_.hidden_width;
   // no gradient goes into states, actions and one-hot sub-tasks
   for (int i = 0; i < 3; ++i)
-    phi_[i] = layers.layer("task_embedding.encoder", i, 0, /*input_gradient=*/i > 0);
+    phi_[i] = layers.layer(cvae() ? "encoder" : "task_embedding.encoder", i, 0,
+                           /*input_gradient=*/i > 0);
   for (int i = 0; i < 2; ++i) {
     beta_[i] = layers.layer("policy.state_encoder", i, 0, i > 0);
     f_[i] = layers.layer("score.state_action_encoder", i, 0, i > 0);
@@ -47,7 +48,8 @@ void FusedStep::add_matrices() {
   const int64_t d = shape_.embedding_dim;
   const int64_t s = shape_.state_dim;
   const int64_t a = shape_.action_dim;
-  const int64_t n = round_up(shape_.num_subtasks, backend_.row_alignment());
+  const int64_t n = cvae() ? block_ : round_up(shape_.num_subtasks, backend_.row_alignment());
+  const int64_t phi_outputs = cvae() ? 2 * d : d;
   const auto input = [&](int64_t rows, int64_t columns) {
     return backend_.add_matrix(rows, columns, MatrixUse::kInput);
   };
@@ -67,11 +69,12 @@ void FusedStep::add_matrices() {
   batch_.terminals = backend_.plain({block_});
   batch_.subtasks = backend_.plain_index({block_});
   batch_.uniform_z = backend_.plain({block_, d});
+  if (cvae()) batch_.posterior_noise = backend_.plain({block_, d});
   metrics_ = backend_.plain({kMetricSlots}).to(at::kDouble);
   metrics_.select(-1, kBadStepSlot).fill_(-1.0);
   step_ = backend_.plain_index({1});
-  embeddings_ = backend_.plain({n, d});
-  embedding_gradient_ = backend_.plain({n, d});
+  phi_out_ = backend_.plain({n, phi_outputs});
+  phi_out_gradient_ = backend_.plain({n, phi_outputs});
   z_ = backend_.plain({block_, d});
   z_gradient_ = backend_.plain({block_, d});
   shared_ = backend_.plain({block_, width});
@@ -81,9 +84,10 @@ void FusedStep::add_matrices() {
   score_gradient_ = backend_.plain({3 * block_, 1});
 
   // phi
+  if (cvae()) phi_in_ = input(n, s + (shape_.encodes_actions ? a : 0));
   phi_hidden0_ = hidden(n);
   phi_hidden1_ = hidden(n);
-  phi_out_gradient_ = gradient(n, d);
+  phi_gradient2_ = gradient(n, phi_outputs);
   phi_gradient1_ = gradient(n, width);
   phi_gradient0_ = gradient(n, width);
 
@@ -120,10 +124,25 @@ void FusedStep::in_blocks(RowRange rows, const Body& body) const {
 // z_n for all sub-tasks, z for the batch's
 void FusedStep::forward_embedding() {
   const RowRange all{0, shape_.num_subtasks};
+  const HeadForm form = shape_.bounded_embedding ? HeadForm::kTanh : HeadForm::kLinear;
   backend_.one_hot_linear(phi_hidden0_, phi_[0].weight, phi_[0].bias);
   backend_.linear(phi_hidden1_, {{phi_hidden0_, phi_[1].weight}}, phi_[1].bias, {}, all);
-  backend_.head(embeddings_, {{phi_hidden1_, phi_[2].weight}}, phi_[2].bias, HeadForm::kTanh, all);
-  backend_.gather(z_, embeddings_, batch_.subtasks, batch_size_);
+  backend_.head(phi_out_, {{phi_hidden1_, phi_[2].weight}}, phi_[2].bias, form, all);
+  backend_.gather(z_, phi_out_, batch_.subtasks, batch_size_);
+}
+
+// z from the posterior of each row
+void FusedStep::forward_posterior() {
+  const RowRange all{0, block_};
+  backend_.load(phi_in_, batch_.states, 0, all);
+  if (shape_.encodes_actions) backend_.load(phi_in_, batch_.actions, shape_.state_dim, all);
+  in_blocks(all, [&](RowRange rows) {
+    backend_.linear(phi_hidden0_, {{phi_in_, phi_[0].weight}}, phi_[0].bias, {}, rows);
+    backend_.linear(phi_hidden1_, {{phi_hidden0_, phi_[1].weight}}, phi_[1].bias, {}, rows);
+    backend_.head(phi_out_, {{phi_hidden1_, phi_[2].weight}}, phi_[2].bias, HeadForm::kLinear,
+                  rows);
+  });
+  backend_.sample_posterior(z_, phi_out_, batch_.posterior_noise, batch_size_);
 }
 
 // beta's mean at z, from the shared sum
@@ -204,20 +223,55 @@ void FusedStep::backward_policy() {
 }
 
 void FusedStep::backward_embedding() {
-  // both losses reach z where the second encoders take it in
-  const RowRange all{0, block_};
-  backend_.head_gradient(z_gradient_, policy_gradient_[2], beta_[2].joined, false, all);
-  if (config_.td_updates_embedding)
-    backend_.head_gradient(z_gradient_, score_layer_gradient_[2], f_[2].joined, true, all);
-  backend_.scatter_through_tanh(embedding_gradient_, embeddings_, z_gradient_, batch_.subtasks,
-                                batch_size_);
-  const RowRange rows{0, shape_.num_subtasks};
-  backend_.load(phi_out_gradient_, embedding_gradient_, 0, rows);
-  backend_.input_gradient(phi_gradient1_, phi_out_gradient_, phi_[2].weight, phi_hidden1_, rows);
-  backend_.input_gradient(phi_gradient0_, phi_gradient1_, phi_[1].weight, phi_hidden0_, rows);
-  backend_.weight_gradient(phi_[2].weight, phi_hidden1_, phi_out_gradient_, phi_[2].bias, rows);
-  backend_.weight_gradient(phi_[1].weight, phi_hidden0_, phi_gradient1_, phi_[1].bias, rows);
-  backend_.one_hot_gradient(phi_[0].weight, phi_gradient0_, phi_[0].bias);
+  // both losses reach z where the second encoders take it in; a CVAE's encoder hears nothing of f
+  const RowRange block{0, block_};
+  backend_.head_gradient(z_gradient_, policy_gradient_[2], beta_[2].joined, false, block);
+  if (config_.score && config_.td_updates_embedding && !cvae())
+    backend_.head_gradient(z_gradient_, score_layer_gradient_[2], f_[2].joined, true, block);
+  if (cvae()) {
+    backend_.posterior_gradient({phi_out_, batch_.posterior_noise, z_gradient_, shape_.kl_weight,
+                                 batch_size_, phi_out_gradient_},
+                                metrics_);
+  } else {
+    backend_.scatter(phi_out_gradient_, z_gradient_, batch_.subtasks, batch_size_);
+    if (shape_.bounded_embedding)
+      backend_.through_tanh(phi_out_gradient_, phi_out_, shape_.num_subtasks);
+  }
+  const RowRange all{0, cvae() ? block_ : shape_.num_subtasks};
+  backend_.load(phi_gradient2_, phi_out_gradient_, 0, all);
+  in_blocks(all, [&](RowRange rows) {
+    backend_.input_gradient(phi_gradient1_, phi_gradient2_, phi_[2].weight, phi_hidden1_, rows);
+    backend_.input_gradient(phi_gradient0_, phi_gradient1_, phi_[1].weight, phi_hidden0_, rows);
+  });
+  backend_.weight_gradient(phi_[2].weight, phi_hidden1_, phi_gradient2_, phi_[2].bias, all);
+  backend_.weight_gradient(phi_[1].weight, phi_hidden0_, phi_gradient1_, phi_[1].bias, all);
+  if (cvae())
+    backend_.weight_gradient(phi_[0].weight, phi_in_, phi_gradient0_, phi_[0].bias, all);
+  else
+    backend_.one_hot_gradient(phi_[0].weight, phi_gradient0_, phi_[0].bias);
+}
+
+// L_td, C and the multiplier's step; false when C sends no gradient
+bool FusedStep::score_losses(bool gap) {
+  ScoreLosses losses;
+  losses.scores = scores_;
+  losses.next_scores = next_scores_;
+  losses.rewards = batch_.rewards;
+  losses.terminals = batch_.terminals;
+  losses.batch_size = batch_size_;
+  losses.block = block_;
+  losses.discount = config_.discount;
+  losses.measure_gap = gap;
+  losses.conservative = config_.conservative;
+  losses.form = config_.multiplier;
+  losses.multiplier_rate = config_.multiplier_rate;
+  losses.threshold = threshold_;
+  losses.multiplier = state_.multiplier;
+  losses.exp_avg = state_.multiplier_exp_avg;
+  losses.exp_avg_sq = state_.multiplier_exp_avg_sq;
+  losses.step_count = state_.multiplier_step_count;
+  losses.score_gradient = score_gradient_;
+  return backend_.score_losses(losses, metrics_) && config_.conservative;
 }
 
 void FusedStep::compute_gradients(bool measure_gap) {
@@ -225,21 +279,27 @@ void FusedStep::compute_gradients(bool measure_gap) {
   const RowRange block{0, block_};
   const RowRange uniform{block_, block_};
   const RowRange data{2 * block_, block_};
-  const bool gap = config_.conservative || measure_gap;
+  const bool score = config_.score;
+  const bool gap = score && (config_.conservative || measure_gap);
 
   // embeddings, then three evaluations that need nothing of each other: f_bar, f at the data's
   // actions, beta
-  forward_embedding();
-  backend_.wait(kTargetBranch, kMain);
-  backend_.branch(kTargetBranch);
-  forward_target();
-  backend_.wait(kScoreBranch, kMain);
-  backend_.branch(kScoreBranch);
-  backend_.load(state_actions_, batch_.states, 0, block);
-  backend_.load(state_actions_, batch_.actions, s, block);
-  backend_.load(score_z_, z_, 0, block);
-  forward_score(block);
-  backend_.branch(kMain);
+  if (cvae())
+    forward_posterior();
+  else
+    forward_embedding();
+  if (score) {
+    backend_.wait(kTargetBranch, kMain);
+    backend_.branch(kTargetBranch);
+    forward_target();
+    backend_.wait(kScoreBranch, kMain);
+    backend_.branch(kScoreBranch);
+    backend_.load(state_actions_, batch_.states, 0, block);
+    backend_.load(state_actions_, batch_.actions, s, block);
+    backend_.load(score_z_, z_, 0, block);
+    forward_score(block);
+    backend_.branch(kMain);
+  }
   backend_.load(states_, batch_.states, 0, block);
   in_blocks(block, [&](RowRange rows) {
     backend_.linear(e0_, {{states_, beta_[0].weight}}, beta_[0].bias, {}, rows);
@@ -267,43 +327,28 @@ void FusedStep::compute_gradients(bool measure_gap) {
     behaviour.log_std_gradient = gradients_.narrow(-1, offset, shape_.action_dim);
   }
   backend_.behaviour_loss(behaviour, metrics_);
-  backend_.wait(kMain, kTargetBranch);
-  backend_.wait(kMain, kScoreBranch);
-  ScoreLosses losses;
-  losses.scores = scores_;
-  losses.next_scores = next_scores_;
-  losses.rewards = batch_.rewards;
-  losses.terminals = batch_.terminals;
-  losses.batch_size = batch_size_;
-  losses.block = block_;
-  losses.discount = config_.discount;
-  losses.measure_gap = gap;
-  losses.conservative = config_.conservative;
-  losses.form = config_.multiplier;
-  losses.multiplier_rate = config_.multiplier_rate;
-  losses.threshold = threshold_;
-  losses.multiplier = state_.multiplier;
-  losses.exp_avg = state_.multiplier_exp_avg;
-  losses.exp_avg_sq = state_.multiplier_exp_avg_sq;
-  losses.step_count = state_.multiplier_step_count;
-  losses.score_gradient = score_gradient_;
-  const bool gap_has_gradient = backend_.score_losses(losses, metrics_) && config_.conservative;
+  bool gap_has_gradient = false;
+  if (score) {
+    backend_.wait(kMain, kTargetBranch);
+    backend_.wait(kMain, kScoreBranch);
+    gap_has_gradient = score_losses(gap);
+  }
 
   // gradients
-  backward_score(gap_has_gradient);
+  if (score) backward_score(gap_has_gradient);
   backward_policy();
   backward_embedding();
-  backend_.wait(kMain, kScoreWeights);
+  if (score) backend_.wait(kMain, kScoreWeights);
   backend_.wait(kMain, kPolicyWeights);
 }
 
 void FusedStep::run(bool measure_gap) {
   compute_gradients(measure_gap);
-  backend_.update(
-      {state_.flat, gradients_, state_.exp_avg, state_.exp_avg_sq, state_.adam_step_count,
-       config_.learning_rate, state_.target,
-       state_.parameters->offset("score.state_action_encoder.0.weight"), config_.target_rate},
-      metrics_, step_);
+  backend_.update({state_.flat, gradients_, state_.exp_avg, state_.exp_avg_sq,
+                   state_.adam_step_count, config_.learning_rate, state_.target,
+                   state_.parameters->offset("score.state_action_encoder.0.weight"),
+                   config_.score ? config_.target_rate : 0.0},
+                  metrics_, step_);
 }
 
 }  // namespace drop

@@ -31,12 +31,14 @@ struct FusedBatch {
   at::Tensor rewards, terminals;                          ///< [block]
   at::Tensor subtasks;                                    ///< [block] int64
   at::Tensor uniform_z;                                   ///< [block, d]
+  at::Tensor posterior_noise;                             ///< [block, d], of a CVAE
 };
 
 /// One training step (spec 3) with its gradients written out by hand over a DenseBackend. Computes
 /// nothing that no gradient needs: phi runs on its N rows, Enc_1(s) and its product with Enc_2
 /// serve z and z_u, the target network runs forward only, the gap sends gradients into f alone, and
-/// not at all where its multiplier is zero.
+/// not at all where its multiplier is zero. With a CVAE its encoder stands in phi's place, on the
+/// batch's rows; without a score f stands still.
 class FusedStep {
  public:
   /// @param backend  must outlive the step; its seed axis is the state's
@@ -68,13 +70,16 @@ class FusedStep {
 
   void add_layers();
   void add_matrices();
+  bool cvae() const { return shape_.embedding == EmbeddingKind::kCvae; }
   void forward_embedding();
+  void forward_posterior();
   void forward_policy(const PolicyPass& pass, const at::Tensor& z);
   void forward_score(RowRange rows);
   void forward_target();
   void backward_score(bool gap_has_gradient);
   void backward_policy();
   void backward_embedding();
+  bool score_losses(bool gap);
   template <typename Body>
   void in_blocks(RowRange rows, const Body& body) const;
 
@@ -86,17 +91,18 @@ class FusedStep {
   int64_t block_;  // batch_size with padding
   FusedStepState state_;
 
-  DenseLayer phi_[3], beta_[6], f_[6], target_[6];
+  DenseLayer phi_[3], beta_[6], f_[6], target_[6];  // phi_: with a CVAE its encoder
 
   FusedBatch batch_;
   at::Tensor gradients_, metrics_, step_;
-  at::Tensor embeddings_, embedding_gradient_;  // z_n and dL/dz_n before tanh [N, d]
-  at::Tensor z_, z_gradient_;                   // [block, d]
-  at::Tensor shared_;                           // what of Enc_2's first sum depends on h
+  at::Tensor phi_out_, phi_out_gradient_;  // z_n [N, d], or the posterior [block, 2 d]
+  at::Tensor z_, z_gradient_;              // [block, d]
+  at::Tensor shared_;                      // what of Enc_2's first sum depends on h
   at::Tensor mean_gradient_;
   at::Tensor scores_, next_scores_, score_gradient_;
 
-  MatrixId phi_hidden0_, phi_hidden1_, phi_gradient0_, phi_gradient1_, phi_out_gradient_;
+  MatrixId phi_in_, phi_hidden0_, phi_hidden1_;  // phi_in_: of a CVAE alone
+  MatrixId phi_gradient0_, phi_gradient1_, phi_gradient2_;
   MatrixId states_, e0_, h_;
   PolicyPass data_pass_, uniform_pass_;
   MatrixId policy_gradient_[6];                         // at the output of each of beta's layers

@@ -29,6 +29,7 @@ StepMetrics step_metrics_of(const at::Tensor& slots) {
   metrics.conservative_gap = values[kGapSlot];
   metrics.multiplier = values[kMultiplierSlot];
   metrics.mean_score = values[kMeanScoreSlot];
+  metrics.kl = values[kKlSlot];
   return metrics;
 }
 
@@ -62,6 +63,7 @@ void FusedStepEngine::take(const Batch& batch, const StepNoise& noise) {
   copy(to.terminals, batch.terminals);
   copy(to.subtasks, batch.subtasks);
   copy(to.uniform_z, noise.uniform_z);
+  if (to.posterior_noise.defined()) copy(to.posterior_noise, noise.posterior);
 }
 
 void FusedStepEngine::draw() {
@@ -78,6 +80,8 @@ void FusedStepEngine::draw() {
        to.next_states.data_ptr<float>(), to.next_actions.data_ptr<float>(),
        to.terminals.data_ptr<float>(), to.subtasks.data_ptr<int64_t>()});
   to.uniform_z.narrow(0, 0, sampler_->batch_size()).copy_(noise.uniform_z);
+  if (to.posterior_noise.defined())
+    to.posterior_noise.narrow(0, 0, sampler_->batch_size()).copy_(noise.posterior);
 }
 
 void FusedStepEngine::run(bool measure_gap) {

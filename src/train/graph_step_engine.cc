@@ -94,6 +94,7 @@ void GraphStepEngine::upload_sources() {
                         sampler.options().subtasks_per_batch},
                        RandomStream(sampler.options().seed, "sampling").key(),
                        RandomStream(seed.state->seed, "z_u").key(),
+                       RandomStream(seed.state->seed, "posterior").key(),
                        table.states().const_data_ptr<float>(),
                        table.actions().const_data_ptr<float>(),
                        table.rewards().const_data_ptr<float>(),
@@ -117,6 +118,8 @@ void GraphStepEngine::sample() {
   batch.next_states = rows(to.next_states);
   batch.next_actions = rows(to.next_actions);
   batch.uniform_z = rows(to.uniform_z);
+  if (to.posterior_noise.defined()) batch.posterior_noise = rows(to.posterior_noise);
+  batch.bound = static_cast<float>(seeds_.front().state->model.shape().embedding_bound());
   batch.rewards = rows(to.rewards);
   batch.terminals = rows(to.terminals);
   batch.subtasks = {to.subtasks.data_ptr<int64_t>(), has_axis ? to.subtasks.stride(0) : 0, 1};

@@ -47,10 +47,8 @@ TrainState::TrainState(const ModelShape& shape, const TrainConfig& config, doubl
                  config.conservative_threshold * reward_scale, options),
       seed(seed) {}
 
-StepEngineKind resolved_engine(StepEngineKind kind, at::Device device, EmbeddingKind embedding,
-                               const TrainConfig& config) {
+StepEngineKind resolved_engine(StepEngineKind kind, at::Device device) {
   if (kind != StepEngineKind::kAuto) return kind;
-  if (embedding == EmbeddingKind::kCvae || !config.score) return StepEngineKind::kEager;
   return device.is_cpu() ? StepEngineKind::kFused : StepEngineKind::kGraph;
 }
 
@@ -58,13 +56,7 @@ std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, Precision prec
                                              const std::vector<SeedRun>& seeds,
                                              const TrainConfig& config) {
   const at::Device device = seeds.at(0).state->model.parameters().flat().device();
-  const EmbeddingKind embedding = seeds.at(0).state->model.shape().embedding;
-  kind = resolved_engine(kind, device, embedding, config);
-  if (kind != StepEngineKind::kEager && (embedding == EmbeddingKind::kCvae || !config.score)) {
-    throw UsageError("train.engine: found " + to_string(kind) + " with " +
-                     (config.score ? "model.embedding: cvae" : "train.score: off") +
-                     "; allowed there: auto, eager");
-  }
+  kind = resolved_engine(kind, device);
   if (kind == StepEngineKind::kEager && precision == Precision::kBf16) {
     throw UsageError(
         "precision: found bf16 with train.engine: eager; allowed: auto, fp32, tf32 (CUDA); set "
@@ -120,8 +112,8 @@ StepNoise draw_noise(uint64_t seed, int64_t step, int64_t batch_size, const Mode
                      const at::TensorOptions& options) {
   StepNoise noise;
   noise.uniform_z = draw_uniform_z(seed, step, batch_size, shape.embedding_dim, options);
+  if (shape.embedding_bound() != 1.0) noise.uniform_z.mul_(shape.embedding_bound());
   if (shape.embedding == EmbeddingKind::kTable) return noise;
-  noise.uniform_z.mul_(shape.embedding_bound());
   RandomStream stream(seed, "posterior", static_cast<uint64_t>(step));
   std::vector<double> values(static_cast<size_t>(noise.uniform_z.numel()));
   for (double& value : values) value = stream.normal();

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "apps/workbench.h"
+#include "drop/base/files.h"
 #include "drop/data/d4rl_file.h"
 #include "drop/data/hdf5.h"
 #include "drop/env/environment.h"
@@ -118,6 +119,59 @@ TEST(DropEval, PrintsATableWithReferences) {
   for (const char* rule : {"best", "grad", "best-ada", "grad-ada"}) {
     EXPECT_TRUE(rules.contains(rule)) << rule;
   }
+}
+
+TEST(DropEval, TakesWhatItsCacheHolds) {
+  const testing::TemporaryFolder folder;
+  const std::string cache = folder.file("kept results");
+  const auto files = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(cache))
+      names.insert(entry.path().filename().string());
+    return names;
+  };
+  const auto run = [&](const Arguments& more) {
+    return json_from(evaluate(
+        finished_run(),
+        Arguments{"--last", "2", "--episodes", "2", "--cache", cache, "--json", "-"} + more));
+  };
+  // as without a cache, but for the speed, which a kept result repeats
+  const Json first = run({"--rule", "best,grad"});
+  Json plain = json_from(evaluate(
+      finished_run(), {"--last", "2", "--episodes", "2", "--rule", "best,grad", "--json", "-"}));
+  Json compared = first;
+  for (Json* json : {&plain, &compared}) {
+    for (Json& result : json->at("results")) result = without_speed(result);
+  }
+  EXPECT_EQ(compared, plain);
+  const std::set<std::string> four = files();
+  EXPECT_EQ(four.size(), 4u);
+  EXPECT_EQ(run({"--rule", "best,grad"}), first);
+  EXPECT_EQ(files(), four);
+  // more rules: only theirs are measured; other settings are others
+  const Json more = run({"--rule", "best,grad,best-ada"});
+  EXPECT_EQ(files().size(), 6u);
+  EXPECT_EQ(more.at("results").at(0), first.at("results").at(0));
+  run({"--rule", "grad", "--set", "search.ascent_steps=1"});
+  EXPECT_EQ(files().size(), 8u);
+  run({"--rule", "best", "--seed", "1"});
+  EXPECT_EQ(files().size(), 10u);
+  // a damaged entry is measured anew and replaced
+  for (const std::string& name : files()) write_file_atomically(cache + "/" + name, "{\"task\": 3");
+  Json again = run({"--rule", "best,grad"});
+  for (Json& result : again.at("results")) result = without_speed(result);
+  EXPECT_EQ(again, compared);
+  EXPECT_EQ(files().size(), 10u);
+}
+
+TEST(DropEval, RefusesACacheThatCannotServe) {
+  const testing::TemporaryFolder folder;
+  write_file_atomically(folder.file("file"), "");
+  expect_refusal(evaluate(finished_run(), {"--cache", folder.file("file") + "/x"}), "drop_eval", 2,
+                 {"/file/x"});
+  expect_refusal(
+      evaluate(finished_run(), {"--cache", folder.file("c"), "--trace", folder.file("t.h5")}),
+      "drop_eval", 2, {"--cache", "--trace"});
 }
 
 TEST(DropEval, OneRuleOnOneCheckpointIsOneObject) {

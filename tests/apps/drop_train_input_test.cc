@@ -56,10 +56,6 @@ TEST_F(BadInput, CommandLines) {
   expect_override_refused({"threads=4000"}, 2, {"threads", "4000"});
   // a task that cannot belong to the data is refused now, not at the first evaluation
   expect_override_refused({"task=hopper"}, 2, {"hopper", "11", "4"});
-  // engines that do not know a loss say so
-  expect_override_refused({"model.embedding=cvae", "train.engine=fused"}, 2,
-                          {"train.engine", "cvae"});
-  expect_override_refused({"train.score=off", "train.engine=fused"}, 2, {"train.engine", "score"});
   expect_override_refused({"train.engine=graph"}, 2, {"train.engine", "graph"});
   expect_override_refused({"precision=bf16", "train.engine=eager"}, 2, {"precision", "bf16"});
   expect_override_refused({"precision=tf32"}, 2, {"precision", "tf32"});

@@ -54,6 +54,7 @@ Config changed_config() {
   c.decomposition = {DecompositionKind::kQuantization, 10, 2, true};
   c.model.embedding = EmbeddingKind::kCvae;
   c.model.embedding_dim = 8;
+  c.model.bounded_embedding = false;
   c.model.hidden_width = 64;
   c.model.policy_std = PolicyStd::kLearned;
   c.model.latent_dim = 6;

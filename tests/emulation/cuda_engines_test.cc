@@ -27,11 +27,20 @@ TrainConfig short_runs() {
   return config;
 }
 
+// of the networks' form
+struct Form {
+  PolicyStd policy_std = PolicyStd::kFixed;
+  EmbeddingKind embedding = EmbeddingKind::kTable;
+  bool bounded_embedding = true;
+};
+
 TrainState make_state(const TrainConfig& config, uint64_t seed, int64_t width = 40,
-                      PolicyStd policy_std = PolicyStd::kFixed) {
+                      const Form& form = {}) {
   ModelShape shape = testing::made_shape();
   shape.hidden_width = width;
-  shape.policy_std = policy_std;
+  shape.policy_std = form.policy_std;
+  shape.embedding = form.embedding;
+  shape.bounded_embedding = form.bounded_embedding;
   return TrainState(shape, config, /*reward_scale=*/0.1, seed, at::TensorOptions(at::kFloat));
 }
 
@@ -57,12 +66,12 @@ void expect_same(const StepMetrics& found, const StepMetrics& expected) {
   EXPECT_NEAR(found.td, expected.td, 1e-4);
   EXPECT_NEAR(found.conservative_gap, expected.conservative_gap, 1e-4);
   EXPECT_NEAR(found.mean_score, expected.mean_score, 1e-4);
+  EXPECT_NEAR(found.kl, expected.kl, 1e-4);
 }
 
 // each graph is run, recorded and replayed
 void expect_graph_like_fused(const TrainConfig& config, size_t num_seeds, int64_t batch_size,
-                             PolicyStd policy_std = PolicyStd::kFixed,
-                             std::vector<int64_t> counts = {1, 1, 2, 2}) {
+                             const Form& form = {}, std::vector<int64_t> counts = {1, 1, 2, 2}) {
   std::vector<std::unique_ptr<Sampler>> samplers;
   std::vector<TrainState> found, expected;
   found.reserve(num_seeds);
@@ -70,8 +79,8 @@ void expect_graph_like_fused(const TrainConfig& config, size_t num_seeds, int64_
   std::vector<SeedRun> seeds;
   for (size_t i = 0; i < num_seeds; ++i) {
     samplers.push_back(testing::made_sampler(batch_size));
-    found.push_back(make_state(config, 11 + i, 40, policy_std));
-    expected.push_back(make_state(config, 11 + i, 40, policy_std));
+    found.push_back(make_state(config, 11 + i, 40, form));
+    expected.push_back(make_state(config, 11 + i, 40, form));
     seeds.push_back({&found.back(), samplers.back().get()});
   }
   GraphStepEngine graph(seeds, config, Precision::kFp32);
@@ -89,7 +98,7 @@ void expect_graph_like_fused(const TrainConfig& config, size_t num_seeds, int64_
 
 TEST_F(CudaEngines, GraphsTrainAsTheCpuDoes) {
   // the graph of 16 steps as well
-  expect_graph_like_fused(short_runs(), 1, 19, PolicyStd::kFixed, {2, 35, 1});
+  expect_graph_like_fused(short_runs(), 1, 19, {}, {2, 35, 1});
 }
 
 TEST_F(CudaEngines, GraphsTrainSeveralSeedsAtOnce) { expect_graph_like_fused(short_runs(), 3, 16); }
@@ -97,7 +106,7 @@ TEST_F(CudaEngines, GraphsTrainSeveralSeedsAtOnce) { expect_graph_like_fused(sho
 TEST_F(CudaEngines, GraphsTrainAllForms) {
   TrainConfig violated = short_runs();
   violated.conservative_threshold = -0.5;
-  expect_graph_like_fused(violated, 2, 16, PolicyStd::kLearned);
+  expect_graph_like_fused(violated, 2, 16, {PolicyStd::kLearned});
   TrainConfig logarithmic = short_runs();
   logarithmic.multiplier = MultiplierForm::kLog;
   expect_graph_like_fused(logarithmic, 2, 16);
@@ -105,6 +114,11 @@ TEST_F(CudaEngines, GraphsTrainAllForms) {
   off.conservative = false;
   off.td_updates_embedding = false;
   expect_graph_like_fused(off, 2, 16);
+  TrainConfig cloning = short_runs();
+  cloning.score = false;
+  expect_graph_like_fused(cloning, 2, 16);
+  expect_graph_like_fused(short_runs(), 2, 16, {.bounded_embedding = false});
+  expect_graph_like_fused(violated, 2, 16, {.embedding = EmbeddingKind::kCvae});
 }
 
 // whatever order a graph's dependencies allow, the result is the same
@@ -198,6 +212,9 @@ TEST_F(CudaEngines, SamplingIsTheHosts) {
     const auto made = testing::made_sampler(kBatch, subtasks_per_batch);
     const Sampler& sampler = *made;
     constexpr int64_t kDim = 3;
+    ModelShape shape;
+    shape.embedding = EmbeddingKind::kCvae;
+    shape.embedding_dim = kDim;
     constexpr uint64_t kSeed = 77;
     const TransitionTable& table = sampler.table();
     const cuda::SamplingSource source{
@@ -205,6 +222,7 @@ TEST_F(CudaEngines, SamplingIsTheHosts) {
          static_cast<int64_t>(sampler.offsets().size()) - 1, kBatch, subtasks_per_batch},
         RandomStream(sampler.options().seed, "sampling").key(),
         RandomStream(kSeed, "z_u").key(),
+        RandomStream(kSeed, "posterior").key(),
         table.states().const_data_ptr<float>(),
         table.actions().const_data_ptr<float>(),
         table.rewards().const_data_ptr<float>(),
@@ -216,6 +234,7 @@ TEST_F(CudaEngines, SamplingIsTheHosts) {
                   plain(table.state_dim()),      plain(table.action_dim()), plain(1),
                   at::zeros({kBatch}, at::kLong)};
       const at::Tensor z = plain(kDim);
+      const at::Tensor noise = plain(kDim);
       const auto rows = [](const at::Tensor& tensor) -> cuda::Rows<float> {
         return {tensor.data_ptr<float>(), 0, tensor.size(-1)};
       };
@@ -227,6 +246,8 @@ TEST_F(CudaEngines, SamplingIsTheHosts) {
       batch.next_actions = rows(found.next_actions);
       batch.terminals = rows(found.terminals);
       batch.uniform_z = rows(z);
+      batch.posterior_noise = rows(noise);
+      batch.bound = static_cast<float>(shape.embedding_bound());
       batch.subtasks = {found.subtasks.data_ptr<int64_t>(), 0, 1};
       batch.batch_size = kBatch;
       batch.state_dim = table.state_dim();
@@ -241,8 +262,9 @@ TEST_F(CudaEngines, SamplingIsTheHosts) {
       EXPECT_TRUE(at::equal(found.next_actions, expected.next_actions));
       EXPECT_TRUE(at::equal(found.terminals.squeeze(1), expected.terminals));
       EXPECT_TRUE(at::equal(found.subtasks, expected.subtasks));
-      EXPECT_TRUE(
-          at::equal(z, draw_uniform_z(kSeed, step, kBatch, kDim, at::TensorOptions(at::kFloat))));
+      const StepNoise drawn = draw_noise(kSeed, step, kBatch, shape, at::TensorOptions(at::kFloat));
+      EXPECT_TRUE(at::equal(z, drawn.uniform_z));
+      EXPECT_TRUE(at::equal(noise, drawn.posterior));
     }
   }
 }

@@ -136,7 +136,9 @@ def search_settings(config):
         clip=flag(s["clip"]),
         normalise_gradient=flag(s["normalise_gradient"]),
         keep_best_iterate=flag(s["keep_best_iterate"]),
-        box=2.0 if config["model"].get("embedding", "table") == "cvae" else 1.0,
+        box=1.0
+        if config["model"].get("embedding", "table") == "table" and config["model"].get("bounded_embedding", True)
+        else 2.0,
     )
 
 

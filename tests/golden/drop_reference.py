@@ -29,12 +29,13 @@ def hidden_layers(p, name, count, x):
     return x
 
 
-def task_embedding(p, subtasks):
-    """phi: sub-task indices [...] -> z [..., d] in (-1, 1). Enc_0: two hidden layers and an output."""
+def task_embedding(p, subtasks, bounded=True):
+    """phi: sub-task indices [...] -> z [..., d], in (-1, 1) if bounded. Enc_0: two hidden layers and an output."""
     name = "task_embedding.encoder"
     num_subtasks = p[name + ".0.weight"].shape[1]
     one_hot = F.one_hot(subtasks, num_subtasks).to(p[name + ".0.weight"].dtype)
-    return torch.tanh(linear(p, name + ".2", hidden_layers(p, name, 2, one_hot)))
+    out = linear(p, name + ".2", hidden_layers(p, name, 2, one_hot))
+    return torch.tanh(out) if bounded else out
 
 
 def posterior(p, states, actions, inputs):
@@ -73,6 +74,7 @@ class Settings:
     td_updates_embedding: bool = True
     policy_std: str = "fixed"  # fixed | learned
     embedding: str = "table"  # table | cvae
+    bounded_embedding: bool = True  # table: tanh
     encoder_inputs: str = "sa"  # cvae: sa | s
     kl_weight: float = 1.0  # cvae
     score: bool = True  # off: the behaviour alone
@@ -119,7 +121,7 @@ def losses(p, batch, multiplier, settings):
         q = torch.distributions.Normal(mean, log_std.exp())
         kl = torch.distributions.kl_divergence(q, prior).sum(-1).mean()
     else:
-        z = task_embedding(p, batch["subtasks"])
+        z = task_embedding(p, batch["subtasks"], settings.bounded_embedding)
         z_td = z if settings.td_updates_embedding else z.detach()
     behaviour = behaviour_loss(p, batch, z, settings.policy_std)
     if not settings.score:

@@ -41,6 +41,7 @@ TRAINING_CASES = {
     "cvae": (5, 1.0, dict(embedding="cvae", kl_weight=0.3, threshold_scaled=0.02)),
     "cvae_s": (9, 1.0, dict(embedding="cvae", encoder_inputs="s", policy_std="learned", threshold_scaled=0.0)),
     "bc": (2, 1.0, dict(score=False)),
+    "free": (10, 1.0, dict(bounded_embedding=False, threshold_scaled=0.0)),
     "no_td_embedding": (3, 1.0, dict(td_updates_embedding=False, threshold_scaled=0.01)),
 }
 
@@ -119,8 +120,9 @@ def training_inputs(name):
     params = make_params(generator, settings.policy_std == "learned", settings.encoder_inputs if cvae else None)
     params["multiplier.value"] = torch.tensor(multiplier, dtype=torch.float32)
     batches = make_batches(generator)
-    if cvae:
+    if cvae or not settings.bounded_embedding:
         batches["z_u"] = 2 * batches["z_u"]
+    if cvae:
         # any numbers serve as noise; these are exact everywhere
         batches["noise"] = uniform(generator, (STEPS, BATCH, DIM), -2.0, 2.0)
     return params, batches, settings
@@ -165,6 +167,8 @@ def make_training_case(name):
         metadata |= {"embedding": "cvae", "encoder_inputs": settings.encoder_inputs, "kl_weight": repr(settings.kl_weight)}
     if not settings.score:
         metadata["score"] = "off"
+    if not settings.bounded_embedding:
+        metadata["bounded_embedding"] = "off"
     for key in ("discount", "target_rate", "learning_rate", "multiplier_rate", "threshold_scaled"):
         metadata[key] = repr(getattr(settings, key))
     return tensors, metadata
@@ -378,7 +382,7 @@ def check_loss_gradients(name):
 
     def embedding():
         if not cvae:
-            return drop.task_embedding(p, batch["subtasks"])
+            return drop.task_embedding(p, batch["subtasks"], settings.bounded_embedding)
         mean, log_std = posterior()
         return mean + torch.exp(log_std) * batch["noise"]
 

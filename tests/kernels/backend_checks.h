@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
 #include <memory>
@@ -73,6 +74,14 @@ class BackendCheck {
     const double error = (found - expected).norm().item<double>();
     EXPECT_LE(error, sizes_.tolerance * std::max(norm, 1e-3))
         << what << ": norm " << norm << ", of " << expected.sizes();
+  }
+
+  /// The same for values of very different sizes, none of which may hide another's error.
+  void expect_each_near(const at::Tensor& tensor, const at::Tensor& expected,
+                        const std::string& what) {
+    const at::Tensor scale = expected.abs().clamp_min(1.0);
+    const at::Tensor error = (values(tensor).reshape(expected.sizes()) - expected).abs() / scale;
+    EXPECT_LE(error.max().item<double>(), 10 * sizes_.tolerance) << what;
   }
 
  protected:
@@ -331,6 +340,7 @@ class BetweenCheck : public BackendCheck {
     const at::NoGradGuard no_grad;
     gather_and_scatter();
     for (const bool learned : {false, true}) behaviour(learned);
+    posterior();
     for (const MultiplierForm form :
          {MultiplierForm::kHinge, MultiplierForm::kProjected, MultiplierForm::kLog}) {
       for (const double threshold : {-0.5, 0.5}) scores(form, threshold, true, true);
@@ -372,9 +382,50 @@ class BetweenCheck : public BackendCheck {
 
     const at::Tensor from = random({c.rows, c.joined});
     const at::Tensor sums = plain(random({c.one_hot, c.joined}));
-    b.scatter_through_tanh(sums, device_table, plain(from), device_index, rows);
-    const at::Tensor added = at::zeros_like(table).scatter_add(1, wanted, from.narrow(1, 0, rows));
-    expect_near(sums, (1.0 - table * table) * added, "scatter through tanh");
+    b.scatter(sums, plain(from), device_index, rows);
+    expect_near(sums, at::zeros_like(table).scatter_add(1, wanted, from.narrow(1, 0, rows)),
+                "scatter");
+  }
+
+  // z = mean + exp(log_std) noise of a CVAE's encoder, and the way back, against autograd
+  void posterior() {
+    const BackendCase& c = sizes_;
+    const at::AutoGradMode with_gradient(true);
+    const int64_t d = c.joined;
+    const int64_t batch = c.rows - 2;
+    const double kl_weight = 0.7;
+    // one log_std on either side of its limits, [-4, 15]
+    at::Tensor out = random({c.rows, 2 * d}, -1.5, 1.0);
+    out.select(-1, d).select(1, 0).fill_(-4.5);
+    out.select(-1, d).select(1, 1).fill_(15.5);
+    const at::Tensor noise = random({c.rows, d});
+    const at::Tensor z_gradient = random({c.rows, d});
+
+    const at::Tensor z = plain(random({c.rows, d}));
+    at::Tensor expected_z = values(z).clone();
+    backend().sample_posterior(z, plain(out), plain(noise), batch);
+    const at::Tensor rows = out.narrow(1, 0, batch).clone().requires_grad_(true);
+    const at::Tensor mean = rows.narrow(2, 0, d);
+    const at::Tensor log_std = rows.narrow(2, d, d).clamp(-4.0, 15.0);
+    const at::Tensor sampled = mean + log_std.exp() * noise.narrow(1, 0, batch);
+    expected_z.narrow(1, 0, batch).copy_(sampled.detach());
+    expect_each_near(z, expected_z, "posterior's sample");
+
+    const at::Tensor kl =
+        0.5 * (mean.pow(2) + (2 * log_std).exp() - 1 - 2 * log_std).sum({1, 2}) / batch;
+    const at::Tensor total =
+        (sampled * z_gradient.narrow(1, 0, batch)).sum() + kl_weight * kl.sum();
+    const at::Tensor gradient = plain(at::zeros_like(out));
+    at::Tensor expected = at::zeros_like(out);
+    expected.narrow(1, 0, batch).copy_(torch::autograd::grad({total}, {rows})[0]);
+    const at::Tensor slots = metrics();
+    backend().posterior_gradient(
+        {plain(out), plain(noise), plain(z_gradient), kl_weight, batch, gradient}, slots);
+    expect_each_near(gradient, expected, "posterior's gradient");
+    at::Tensor expected_slots =
+        at::stack(std::vector<at::Tensor>(static_cast<size_t>(c.seeds()), host_metrics()));
+    expected_slots.select(1, kKlSlot).copy_(kl.detach());
+    expect_each_near(slots, expected_slots, "kl");
   }
 
   void behaviour(bool learned) {

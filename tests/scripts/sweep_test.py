@@ -6,6 +6,7 @@ skipped where these are not there.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,7 @@ def wait(seconds):
         time.sleep(0.01)
 
 out = Path(option("--out") or option("--json"))
-what = "/".join(out.parts[-3:]) if name == "drop_train" else "/".join(out.parts[-5:])
+what = "/".join(out.parts[-3:]) if name in ("drop_train", "drop_coms") else "/".join(out.parts[-5:])
 fails = [part for part in os.environ.get("FAIL", "").split(",") if part and part in f"{{name}} {{what}}"]
 if fails:
     log("fail", name, what)
@@ -79,9 +80,15 @@ if name == "drop_train":
             file.write(f"seed {{option('--seed')}} step {{step}} {{settings}}")
     write(out / "status.json", json.dumps({{"state": "finished" if step == steps else "interrupted", "step": step}}))
     log("finished" if step == steps else "saved", what, step)
+elif name == "drop_coms":
+    log("coms", what)
+    wait(pace)
+    if not stop:
+        write(out / "eval" / "protocol.json", json.dumps(arguments))
+        write(out / "status.json", '{{"state": "finished", "step": 3}}')
 else:
     log("begin", name, what)
-    wait(3 * pace)
+    wait(3 * float(os.environ.get("RESULT_PACE", pace)))
     if not stop:
         write(out, json.dumps(arguments))
         log("made", name, what)
@@ -139,7 +146,7 @@ class Tree(unittest.TestCase):
         (self.tree / ".venv").symlink_to(sys.prefix)
         self.programs = self.tree / "build" / "release" / "bin"
         self.programs.mkdir(parents=True)
-        for name in ("drop_data", "drop_train", "drop_eval", "drop_finetune"):
+        for name in ("drop_data", "drop_train", "drop_coms", "drop_eval", "drop_finetune"):
             self.program(name, STAND_IN.format(python=sys.executable))
         (self.tree / "configs").mkdir()
         (self.tree / "configs" / "a config.yaml").write_text("name: x\ntrain: {steps: 9}\n")
@@ -264,6 +271,32 @@ class SweepTest(Tree):
         self.assertEqual(arguments[arguments.index("--saves") + 1], "2")
         arguments = json.loads((self.tree / run / "eval/steps-0.json").read_text())
         self.assertEqual(arguments[arguments.index("--trace") + 1], f"{run}/eval/steps-0.h5")
+
+    def test_a_variant_of_drop_coms_is_trained_and_evaluated_by_it_alone(self):
+        coms = "  - {name: coms, program: drop_coms, set: {train.steps: 3}}\nseeds:"
+        self.file.write_text(SWEEP.replace("seeds:", coms, 1))
+        status, output, errors = self.sweep("--jobs", 2)
+        self.assertEqual(status, 0, errors)
+        self.assertEqual({job for job in self.states() if "/coms/" in job}, {
+            f"{dataset}/coms/seed_{seed}/train" for dataset in ("maze", "hopper") for seed in (0, 1)})
+        self.assertEqual(set(self.states().values()), {"done"})
+        self.assertRegex(output, r"hopper/coms/seed_1 +done +3/3 +- +- ")
+        run = "runs/small/maze/coms/seed_1"
+        self.assertEqual(json.loads((self.tree / run / "eval/protocol.json").read_text())[2:], [
+            "--set", "train.steps=4", "--set", "dataset=data/maze.hdf5", "--set", "train.steps=3", "--seed", "1",
+            "--out", run, "--resume", *self.threads_of(run)])
+        # again, and again after one was lost
+        calls = self.calls()
+        self.assertEqual(self.sweep()[0], 0)
+        self.assertEqual(self.calls(), calls)
+        (self.tree / run / "status.json").unlink()
+        self.assertEqual(self.sweep()[0], 0)
+        self.assertEqual(self.calls(), [*calls, "coms maze/coms/seed_1", "report"])
+
+    def threads_of(self, run):
+        """What the sweep added to a training's command for the number of threads."""
+        log = (self.root / "jobs" / run.removeprefix("runs/small/") / "train.log").read_text()
+        return re.findall(r"--set|threads=\d+", log.splitlines()[0].split("--resume")[1])
 
     def test_each_slot_has_its_gpu(self):
         self.program("drop_eval", "#!/bin/sh\necho \"gpu $CUDA_VISIBLE_DEVICES\"\nexit 2\n")
@@ -404,7 +437,8 @@ class SweepTest(Tree):
         # ignores SIGTERM, as one that is just writing its result
         text = STAND_IN.replace("lambda *_: os._exit(130) if stop else stop.append(1)", "signal.SIG_IGN")
         self.program("drop_eval", text.format(python=sys.executable))
-        process = self.begin("--jobs", 1, PACE="0.4")
+        # long enough for a busy machine to start the next sweep and to look for a second
+        process = self.begin("--jobs", 1, RESULT_PACE="3")
         begun = "begin drop_eval maze/drop/seed_0/eval/protocol.json"
         self.wait_for(lambda: begun in self.calls(), "evaluation")
         process.kill()
@@ -490,6 +524,8 @@ class SweepTest(Tree):
                 ("task: maze2d-umaze,", "", r"generate\[0\]: found no key task"),
                 ("report: true", "report: 1", "report: found '1'; allowed: true, false"),
                 ("report: true", "slurm: {array: 0-3}", "slurm.array: found this name"),
+                ("{name: drop}", "{name: drop, program: drop_eval}", "found 'drop_eval'; allowed: drop_train, drop_coms"),
+                ("{name: drop}", "{name: drop, program: drop_coms}", r"evaluations\[1\].variants: found 'drop'; allowed: drop-naive"),
                 ("datasets: [maze]", "datasets: [it]", r"found 'it'; allowed: maze, hopper")):
             with self.subTest(new or "empty"):
                 self.assertIn(old, SWEEP)

@@ -24,6 +24,8 @@ struct Variant {
   const char* name;
   std::function<void(TrainConfig&)> set;
   PolicyStd policy_std = PolicyStd::kFixed;
+  EmbeddingKind embedding = EmbeddingKind::kTable;
+  bool bounded_embedding = true;
 };
 
 const std::vector<Variant>& variants() {
@@ -39,6 +41,12 @@ const std::vector<Variant>& variants() {
       {"off", [](TrainConfig& c) { c.conservative = false; }},
       {"no_td_embedding", [](TrainConfig& c) { c.td_updates_embedding = false; }},
       {"learned_std", [](TrainConfig&) {}, PolicyStd::kLearned},
+      {"free", [](TrainConfig&) {}, PolicyStd::kFixed, EmbeddingKind::kTable, false},
+      {"cvae", [](TrainConfig& c) { c.conservative_threshold = -0.05; }, PolicyStd::kFixed,
+       EmbeddingKind::kCvae},
+      {"no_score", [](TrainConfig& c) { c.score = false; }},
+      {"cvae_no_score", [](TrainConfig& c) { c.score = false; }, PolicyStd::kLearned,
+       EmbeddingKind::kCvae},
   };
   return all;
 }
@@ -48,6 +56,8 @@ TrainState make_state(const Variant& variant, const TrainConfig& config, at::Sca
   ModelShape shape = testing::made_shape();
   shape.hidden_width = width;
   shape.policy_std = variant.policy_std;
+  shape.embedding = variant.embedding;
+  shape.bounded_embedding = variant.bounded_embedding;
   return TrainState(shape, config, /*reward_scale=*/0.1, /*seed=*/11, at::TensorOptions(type));
 }
 
@@ -71,7 +81,9 @@ TEST_P(FusedStepEngineTest, HundredStepsInDouble) {
   EagerStepEngine eager(expected, sampler.get(), config());
   FusedStepEngine fused(found, sampler.get(), config(), 17, Precision::kFp32);
   for (int64_t step = 0; step < kSteps; ++step) {
-    const StepNoise noise{testing::uniform({17, 2}, 100 + static_cast<uint64_t>(step)), {}};
+    const auto number = static_cast<uint64_t>(step);
+    const StepNoise noise{testing::uniform({17, 2}, 100 + number),
+                          testing::uniform({17, 2}, 1000 + number, -2.0, 2.0)};
     Batch batch = sampler->draw(step);
     for (at::Tensor* tensor : {&batch.states, &batch.actions, &batch.rewards, &batch.next_states,
                                &batch.next_actions, &batch.terminals})
@@ -81,6 +93,7 @@ TEST_P(FusedStepEngineTest, HundredStepsInDouble) {
     const StepMetrics a = eager.metrics();
     const StepMetrics b = fused.metrics();
     EXPECT_NEAR(b.behaviour, a.behaviour, 1e-10);
+    EXPECT_NEAR(b.kl, a.kl, 1e-10);
     EXPECT_NEAR(b.td, a.td, 1e-10);
     EXPECT_NEAR(b.conservative_gap, a.conservative_gap, 1e-10);
     EXPECT_NEAR(b.multiplier, a.multiplier, 1e-10);

@@ -58,6 +58,7 @@ class GoldenTraining : public ::testing::TestWithParam<Case> {
       shape.kl_weight = golden_.number("kl_weight");
     } else {
       shape.num_subtasks = golden_["init.task_embedding.encoder.0.weight"].size(1);
+      shape.bounded_embedding = !golden_.metadata.contains("bounded_embedding");
     }
     shape.policy_std =
         golden_.metadata.at("policy_std") == "learned" ? PolicyStd::kLearned : PolicyStd::kFixed;
@@ -163,15 +164,12 @@ TEST_P(GoldenTraining, LossesAndWeightsOverTenSteps) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const char* name : {"hinge", "projected", "log", "off", "learned_std", "no_td_embedding"}) {
+  for (const char* name : {"hinge", "projected", "log", "off", "learned_std", "no_td_embedding",
+                           "free", "cvae", "cvae_s", "bc"}) {
     for (const StepEngineKind engine : {StepEngineKind::kEager, StepEngineKind::kFused}) {
       cases.push_back({name, at::kDouble, engine});
       cases.push_back({name, at::kFloat, engine});
     }
-  }
-  for (const char* name : {"cvae", "cvae_s", "bc"}) {
-    cases.push_back({name, at::kDouble, StepEngineKind::kEager});
-    cases.push_back({name, at::kFloat, StepEngineKind::kEager});
   }
   return cases;
 }

@@ -33,6 +33,7 @@ struct DecompositionConfig {
 struct ModelConfig {
   EmbeddingKind embedding = EmbeddingKind::kTable;
   int64_t embedding_dim = 5;
+  bool bounded_embedding = true;  ///< table only
   int64_t hidden_width = 512;
   PolicyStd policy_std = PolicyStd::kFixed;
   int64_t latent_dim = 0;  ///< cvae only; 0 = twice the action dimension

@@ -13,6 +13,7 @@
 
 namespace drop {
 
+class Actor;
 class EvaluationObserver;
 
 struct EpisodeResult {
@@ -69,6 +70,10 @@ void require_fitting_task(const TaskInfo& task, int64_t state_dim, int64_t actio
 /// bits may depend on that batch's size, so that another number of episodes is another evaluation.
 /// Throws Interrupted on SIGINT/SIGTERM, UsageError for an unknown task.
 EvaluationResult evaluate(const TrainedModel& trained, const EvaluationOptions& options);
+
+/// The same for any actor; of the options' search, only the rule's name is taken.
+EvaluationResult evaluate(const ModelOrigin& origin, Actor& actor,
+                          const EvaluationOptions& options);
 
 /// One result as the JSON object of eval/*.json.
 nlohmann::ordered_json to_json(const EvaluationResult& result);

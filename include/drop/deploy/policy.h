@@ -9,6 +9,7 @@
 
 #include "drop/base/random.h"
 #include "drop/config/config.h"
+#include "drop/deploy/actor.h"
 #include "drop/nn/checkpoint.h"
 #include "drop/search/embedding_search.h"
 
@@ -16,7 +17,7 @@ namespace drop {
 
 /// A trained model acting by one inference rule in several episodes at once.
 ///   pi*(a|s) = beta(a|s, z*)
-class Policy {
+class Policy final : public Actor {
  public:
   /// @param trained  must outlive the policy
   /// @param config   ascent settings; with `sample` actions are drawn, otherwise the mean acts
@@ -24,20 +25,19 @@ class Policy {
   Policy(const TrainedModel& trained, const SearchConfig& config, InferenceRuleKind rule,
          Precision precision = Precision::kFp32);
 
-  /// Begins `episodes` new episodes; episode i samples its actions from the stream (seed, "eval",
-  /// first + i).
-  void begin(int64_t episodes, uint64_t seed, uint64_t first = 0);
+  int64_t state_dim() const override { return trained_.model.shape().state_dim; }
+  int64_t action_dim() const override { return trained_.model.shape().action_dim; }
 
-  /// Actions in [-1, 1] for the states of some of the episodes.
-  /// @param episodes  [n] indices of the episodes that are still running
-  /// @param states    [n, state_dim] raw states, row-major
-  /// @return          [n, action_dim] row-major
-  std::vector<double> act(std::span<const int64_t> episodes, std::span<const double> states);
+  /// Episode i samples its actions from the stream (seed, "eval", first + i).
+  void begin(int64_t episodes, uint64_t seed, uint64_t first = 0) override;
+
+  std::vector<double> act(std::span<const int64_t> episodes,
+                          std::span<const double> states) override;
 
   /// What acted in the latest `act`: embeddings [n, d], the sub-tasks [n] that their search started
   /// from, and their scores [n] at these states (a forward pass more where they were not searched
   /// here).
-  Inference latest() const;
+  Inference latest() const override;
 
   /// The rule's answer at raw states [E, state_dim], no episode involved.
   Inference infer(const at::Tensor& raw_states);

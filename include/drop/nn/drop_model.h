@@ -20,21 +20,24 @@ struct ModelShape {
   int64_t hidden_width = 512;
   PolicyStd policy_std = PolicyStd::kFixed;
   EmbeddingKind embedding = EmbeddingKind::kTable;
-  bool encodes_actions = true;  ///< cvae: the encoder sees [s, a], else s alone
-  double kl_weight = 1.0;       ///< cvae
+  bool bounded_embedding = true;  ///< table: phi ends in tanh
+  bool encodes_actions = true;    ///< cvae: the encoder sees [s, a], else s alone
+  double kl_weight = 1.0;         ///< cvae
 
   static ModelShape from(const ModelConfig& config, int64_t state_dim, int64_t action_dim,
                          int64_t num_subtasks);
   /// Of the box Z = [-bound, bound]^d, which mu(z) covers and the ascents stay in (spec 2 and 5).
-  double embedding_bound() const { return embedding == EmbeddingKind::kTable ? 1.0 : 2.0; }
+  double embedding_bound() const {
+    return embedding == EmbeddingKind::kTable && bounded_embedding ? 1.0 : 2.0;
+  }
 };
 
-/// phi(z|n): one-hot sub-task -> embedding in [-1, 1]^d (paper, Figure 9: Enc_0). The one-hot
-/// product is a row look-up, so the network runs on its N possible inputs only.
+/// phi(z|n): one-hot sub-task -> embedding, in [-1, 1]^d if bounded (paper, Figure 9: Enc_0). The
+/// one-hot product is a row look-up, so the network runs on its N possible inputs only.
 class TaskEmbedding {
  public:
   TaskEmbedding() = default;
-  explicit TaskEmbedding(const ParameterBuffer& parameters);
+  TaskEmbedding(const ParameterBuffer& parameters, const ModelShape& shape);
   /// z_0 ... z_{N-1}: [N, d]
   at::Tensor embeddings() const;
 

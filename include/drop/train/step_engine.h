@@ -28,7 +28,7 @@ struct TrainState {
   uint64_t seed = 0;
 };
 
-/// Measurements of one step, in scaled reward units.
+/// Measurements of one step, in scaled reward units; those of the score are 0 without one.
 struct StepMetrics {
   double behaviour = 0.0;
   double kl = 0.0;  ///< cvae
@@ -67,10 +67,8 @@ struct SeedRun {
   const Sampler* sampler = nullptr;
 };
 
-/// What `auto` stands for: for the losses that the fast engines know `graph` on a GPU, else
-/// `fused`; `eager` for a CVAE and for behaviour cloning.
-StepEngineKind resolved_engine(StepEngineKind kind, at::Device device, EmbeddingKind embedding,
-                               const TrainConfig& config);
+/// What `auto` stands for: `graph` on a GPU, else `fused`.
+StepEngineKind resolved_engine(StepEngineKind kind, at::Device device);
 
 /// @param kind       `auto` as in resolved_engine
 /// @param precision  of the products; the eager engine knows fp32 and tf32

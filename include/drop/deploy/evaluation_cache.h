@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "drop/deploy/evaluation.h"
+
+namespace drop {
+
+/// Results of evaluations in a folder, each in a file named by the SHA-256 of all that it depends
+/// on: this build's commit, the checkpoint's bytes, the rule and its settings, precision, device,
+/// episodes, seed and physics. Threads are left out: they change no result.
+class EvaluationCache {
+ public:
+  /// Makes the folder. Throws UsageError where that cannot be done.
+  explicit EvaluationCache(std::filesystem::path folder);
+
+  /// @param checkpoint  the file that `trained` was loaded from
+  static std::string key(const std::filesystem::path& checkpoint, const TrainedModel& trained,
+                         const EvaluationOptions& options);
+  /// Nothing for a key that is not there or whose file is damaged.
+  std::optional<EvaluationResult> find(const std::string& key) const;
+  /// Stores in one step, so that an interrupted evaluation leaves what it had finished.
+  void keep(const std::string& key, const EvaluationResult& result) const;
+
+ private:
+  std::filesystem::path file_of(const std::string& key) const;
+
+  std::filesystem::path folder_;
+};
+
+}  // namespace drop
