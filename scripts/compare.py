@@ -2,11 +2,11 @@
 """Compares the variants of a sweep in Markdown tables, one for each data set.
 
   scripts/compare.py runs/choices --base base
-  scripts/compare.py runs/choices --variant base,off --evaluation 'k_*'
+  scripts/compare.py runs/choices --variant base,off --evaluation 'k_*' --base base/k_20
 
 A row is a variant (and an evaluation, where several are asked for). Its scores are normalised returns: the mean over seeds of
 the mean over a seed's episodes, +- the standard deviation between seeds. With --base a second figure is the mean
-difference to that variant on the same seeds, +- its standard error; an asterisk marks what a two-sided t-test of these
+difference to that variant (under the same evaluation, or the named one) on the same seeds, +- its standard error; an asterisk marks what a two-sided t-test of these
 differences would call significant at 5 %, one such test for each cell.
 The last columns are the training's own, in the last row of metrics.csv, means over seeds: the conservative gap C and its
 multiplier, the embeddings' mean distance to their nearest neighbour, the share of saturated coordinates. Runs that are not
@@ -94,7 +94,7 @@ class Row:
         return f"{np.mean(values):.3g}" if values else "-"
 
 
-def table(dataset, variants, evaluations, base_name):
+def table(dataset, variants, evaluations, base):
     rows = []
     for variant in variants:
         if not (dataset / variant).is_dir():
@@ -105,7 +105,11 @@ def table(dataset, variants, evaluations, base_name):
     if not rows:
         return []
     rules = [rule for rule in RULES if any(row.seeds(rule) for row in rows)]
-    bases = {row.evaluation: row for row in rows if row.variant == base_name}
+    base_variant, _, base_evaluation = base.partition("/")
+    bases = {row.evaluation: row for row in rows if row.variant == base_variant}
+    if base_evaluation:
+        row = bases.get(base_evaluation) or Row(dataset, base_variant, base_evaluation)
+        bases = {other.evaluation: row for other in rows}
     several = len({row.evaluation for row in rows}) > 1
     head = ["variant", *(["evaluation"] if several else []), "seeds", *rules, *METRICS]
     lines = [f"### {dataset.name}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -127,7 +131,7 @@ def main():
     parser = argparse.ArgumentParser(prog="compare.py", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of a sweep: <folder>/<data set>/<variant>/seed_<s>/")
-    parser.add_argument("--base", help="variant that the others are compared with")
+    parser.add_argument("--base", default="", help="VARIANT or VARIANT/EVALUATION that the others are compared with")
     parser.add_argument("--variant", help="comma-separated names or patterns, in the order of rows (default: as in sweep.json, else all)")
     parser.add_argument("--evaluation", default="protocol", help="comma-separated names or patterns (default: protocol)")
     options = parser.parse_args()
@@ -143,7 +147,7 @@ def main():
     order = [name for name in order if name in there] + [name for name in there if name not in order]
     if options.variant:
         order = list(dict.fromkeys(name for pattern in options.variant.split(",") for name in order if fnmatch(name, pattern)))
-    if options.base and options.base not in there:
+    if options.base and options.base.partition("/")[0] not in there:
         parser.exit(2, f"compare.py: --base {options.base}: found no such variant; there are: {', '.join(there)}\n")
     lines = [line for dataset in datasets
              for line in table(dataset, order, options.evaluation.split(","), options.base)]

@@ -55,6 +55,14 @@ class Compare(unittest.TestCase):
         lines = self.compare("--evaluation", "k_*").splitlines()[4:]
         self.assertEqual([line.split(" | ")[1] for line in lines], ["k_5", "k_20", "k_100"])
 
+    def test_one_evaluation_may_be_the_base_of_all(self):
+        for seed in range(2):
+            for steps in (5, 20):
+                self.run_folder("base", seed, {"grad": [float(steps + seed)]}, f"k_{steps}")
+        lines = self.compare("--evaluation", "k_*", "--base", "base/k_5").splitlines()[4:]
+        self.assertNotIn("(", lines[0])
+        self.assertIn(r"(+15.0 +- 0.0\*)", lines[1])
+
     def test_what_is_missing_is_named(self):
         self.run_folder("base", 0, {"best": [1.0]})
         self.run_folder("base", 1, {"best": [1.0]})
