@@ -13,32 +13,11 @@ namespace drop {
 
 namespace {
 
-// what is stored, field by field
-nlohmann::ordered_json stored_form(const EvaluationResult& result) {
-  nlohmann::ordered_json episodes = nlohmann::ordered_json::array();
-  for (const EpisodeResult& episode : result.episodes)
-    episodes.push_back({episode.episode_return, episode.length, episode.terminated});
-  nlohmann::ordered_json reference = nullptr;
-  if (result.reference)
-    reference = {result.reference->random, result.reference->expert, result.reference->source};
-  return {{"task", result.task},
-          {"dataset", result.dataset},
-          {"dataset_sha256", result.dataset_sha256},
-          {"checkpoint", result.checkpoint},
-          {"step", result.step},
-          {"rule", to_string(result.rule)},
-          {"precision", to_string(result.precision)},
-          {"seed", result.seed},
-          {"episodes", episodes},
-          {"reference", reference},
-          {"data_return_mean", result.data_return_mean},
-          {"data_return_max", result.data_return_max},
-          {"data_length_mean", result.data_length_mean},
-          {"max_episode_steps", result.max_episode_steps},
-          {"wall_time_s", result.wall_time_s}};
-}
+// what is not in an eval/*.json, but in a result
+constexpr const char* kMaxEpisodeSteps = "max_episode_steps";
+constexpr const char* kWallTime = "wall_time_s";
 
-// throws for what `stored_form` has not written
+// back from `to_json` and the two above; throws for anything else
 EvaluationResult result_from(const nlohmann::ordered_json& json) {
   EvaluationResult result;
   json.at("task").get_to(result.task);
@@ -50,18 +29,20 @@ EvaluationResult result_from(const nlohmann::ordered_json& json) {
   result.precision = precision_from(json.at("precision").get<std::string>());
   json.at("seed").get_to(result.seed);
   for (const auto& episode : json.at("episodes")) {
-    result.episodes.push_back(
-        {episode.at(0).get<double>(), episode.at(1).get<int64_t>(), episode.at(2).get<bool>()});
+    result.episodes.push_back({episode.at("return").get<double>(),
+                               episode.at("length").get<int64_t>(),
+                               episode.at("terminated").get<bool>()});
   }
   if (const auto& reference = json.at("reference"); !reference.is_null()) {
-    result.reference = {reference.at(0).get<double>(), reference.at(1).get<double>(),
-                        reference.at(2).get<std::string>()};
+    result.reference = {reference.at("random").get<double>(), reference.at("expert").get<double>(),
+                        reference.at("source").get<std::string>()};
   }
-  json.at("data_return_mean").get_to(result.data_return_mean);
-  json.at("data_return_max").get_to(result.data_return_max);
-  json.at("data_length_mean").get_to(result.data_length_mean);
-  json.at("max_episode_steps").get_to(result.max_episode_steps);
-  json.at("wall_time_s").get_to(result.wall_time_s);
+  const auto& data = json.at("data_return");
+  data.at("mean").get_to(result.data_return_mean);
+  data.at("max").get_to(result.data_return_max);
+  data.at("length_mean").get_to(result.data_length_mean);
+  json.at(kMaxEpisodeSteps).get_to(result.max_episode_steps);
+  json.at(kWallTime).get_to(result.wall_time_s);
   return result;
 }
 
@@ -116,7 +97,10 @@ std::optional<EvaluationResult> EvaluationCache::find(const std::string& key) co
 }
 
 void EvaluationCache::keep(const std::string& key, const EvaluationResult& result) const {
-  write_file_atomically(file_of(key), stored_form(result).dump() + "\n");
+  nlohmann::ordered_json json = to_json(result);
+  json[kMaxEpisodeSteps] = result.max_episode_steps;
+  json[kWallTime] = result.wall_time_s;
+  write_file_atomically(file_of(key), json.dump() + "\n");
 }
 
 }  // namespace drop
