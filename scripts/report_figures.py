@@ -316,16 +316,17 @@ def ascents(runs, dataset, variant, rule):
     return lines
 
 
-REGULARISED = [("with the conservative term", "drop", WITH, "o"),
-               ("without (w/o Reg)", "drop-naive", WITHOUT, "s")]
+# the second one is dashed: where no seed's constraint was ever active both are the same
+REGULARISED = [("with the conservative term", "drop", WITH, "o-"),
+               ("without (w/o Reg)", "drop-naive", WITHOUT, "s--")]
 
 
-def draw_ascents(axes, lines, name, colour, marker, seeds):
+def draw_ascents(axes, lines, name, colour, style, seeds):
     """The mean over seeds, and each seed as a thin line or all as a shade."""
     steps = sorted({step for points in lines.values() for step in points})
     values = [[points[step] for points in lines.values() if step in points] for step in steps]
-    axes.plot(steps, [np.mean(many) for many in values], color=colour, marker=marker, markersize=4,
-              linewidth=1.8, label=name, zorder=3)
+    axes.plot(steps, [np.mean(many) for many in values], style, color=colour, markersize=4, linewidth=1.8, label=name,
+              zorder=3)
     if seeds:
         for points in lines.values():
             axes.plot(list(points), list(points.values()), color=colour, linewidth=0.9, alpha=0.4)
@@ -358,15 +359,16 @@ def ascent_figure(runs, out, number, rules, seeds):
     picture, axes = (panels(len(found), columns=len(rules), sharey="row") if len(rules) > 1
                      else panels(len(found)))
     for one, (dataset, rule, lines) in zip(axes, found):
-        for name, variant, colour, marker in REGULARISED:
+        for name, variant, colour, style in REGULARISED:
             if lines[rule, variant]:
-                draw_ascents(one, lines[rule, variant], name, colour, marker, seeds)
+                draw_ascents(one, lines[rule, variant], name, colour, style, seeds)
         one.set(title=f"{dataset}, {rule}", xlabel="ascent steps K", ylabel="normalised score")
         tidy(one)
     shared_legend(picture, axes)
     figure.path, figure.groups = out / f"figure_{number:02d}.png", numbers(used)
     figure.caption = "Mean over seeds and episodes; " + (
         "thin lines: each seed." if seeds else "the shade reaches from the lowest seed to the highest.")
+    figure.caption += " Where the lines lie on each other the constraint was never active."
     plot.save(picture, figure.path)
     return figure
 
