@@ -10,6 +10,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/base/signals.h"
 #include "drop/config/config.h"
 #include "drop/data/decomposition.h"
@@ -176,7 +177,7 @@ void run(const ProgramOptions& options) {
   std::filesystem::remove(scores);
   write_file_atomically(folder.config(), to_yaml(config));
   write_provenance(folder, data, config, runtime, "autograd", options.command_line, 0);
-  write_file_atomically(folder.decomposition(), to_json(decomposition) + "\n");
+  write_file_atomically(folder.decomposition(), to_json(decomposition));
   add_log_file(folder.train_log());
   log().info("{} policies of {} sub-tasks; device {}, {} threads", decomposition.num_subtasks(),
              to_string(decomposition.rule), runtime.device.str(), runtime.threads);
@@ -188,8 +189,7 @@ void run(const ProgramOptions& options) {
     const ComsModel model = train(config, options, data, decomposition, folder, runtime);
     save_coms(file, model, origin, data.normaliser);
     const std::vector<EvaluationResult> results = {evaluate(model, data, origin, file.string())};
-    write_file_atomically(scores,
-                          to_json(std::span<const EvaluationResult>(results)).dump(2) + "\n");
+    write_file_atomically(scores, json_text(to_json(std::span<const EvaluationResult>(results))));
     folder.write_status({"finished", config.train.steps});
     std::fputs(format_table(results).c_str(), stdout);
   } catch (const Interrupted&) {

@@ -9,6 +9,8 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/json.h"
+#include "drop/base/sha256.h"
 #include "drop/base/signals.h"
 #include "drop/config/config.h"
 #include "drop/deploy/evaluation.h"
@@ -100,6 +102,7 @@ void run(const EvalOptions& options) {
   size_t from_cache = 0;
   for (const std::filesystem::path& path : checkpoints) {
     const TrainedModel trained = load_checkpoint(path, runtime.device);
+    const std::string sha256 = cache ? sha256_of_file(path.string()) : "";
     if (!first) first = trained.origin;
     require_same_data(*first, trained.origin, path);
     if (trained.origin.task.empty()) {
@@ -125,7 +128,7 @@ void run(const EvalOptions& options) {
       evaluation.seed = options.seed;
       evaluation.environment = environment;
       evaluation.env_threads = options.threads;
-      const std::string key = cache ? EvaluationCache::key(path, trained, evaluation) : "";
+      const std::string key = cache ? EvaluationCache::key(sha256, trained, evaluation) : "";
       if (cache) {
         if (std::optional<EvaluationResult> known = cache->find(key)) {
           known->checkpoint = path.string();
@@ -166,10 +169,8 @@ void run(const EvalOptions& options) {
 
   // results to standard output; with `--json -` nothing else goes there
   const bool single = results.size() == 1 && !options.last_given;
-  const std::string json =
-      (single ? to_json(results.front()) : to_json(std::span<const EvaluationResult>(results)))
-          .dump(2) +
-      "\n";
+  const std::string json = json_text(single ? to_json(results.front())
+                                            : to_json(std::span<const EvaluationResult>(results)));
   if (options.json == "-") {
     std::fputs(json.c_str(), stdout);
     return;

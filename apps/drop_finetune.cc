@@ -6,6 +6,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/base/signals.h"
 #include "drop/config/config.h"
 #include "drop/deploy/finetune.h"
@@ -49,9 +50,10 @@ void run(Arguments& arguments) {
   install_stop_handlers();
   create_folders(options.run / "finetune");
   const FolderLock lock(options.run / "finetune");
+  remove_leftovers(options.run / "finetune");
   const FinetuneResult result = finetune(options);
 
-  const std::string text = to_json(result).dump(2) + "\n";
+  const std::string text = json_text(to_json(result));
   if (arguments.json == "-") {
     std::fputs(text.c_str(), stdout);
     return;

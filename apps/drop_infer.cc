@@ -37,9 +37,10 @@ at::Tensor read_states(const std::string& path, int64_t state_dim) {
                     "], the checkpoint asks for [rows, " + std::to_string(state_dim) + "]");
   }
   for (size_t i = 0; i < array.values.size(); ++i) {
-    if (!std::isfinite(array.values[i])) {
+    // as float32, which is what the networks take
+    if (!std::isfinite(static_cast<float>(array.values[i]))) {
       throw DataError(path + ": states: row " + std::to_string(i / static_cast<size_t>(state_dim)) +
-                      " is not finite; remove it");
+                      " is not finite in float32; remove it");
     }
   }
   return at::tensor(array.values, at::kDouble).view({array.shape[0], state_dim}).to(at::kFloat);

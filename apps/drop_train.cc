@@ -211,7 +211,7 @@ void train_together(const std::vector<SeedTraining*>& runs, const TrainOptions& 
     origin.config = run.config;
     trainers.push_back(std::make_unique<Trainer>(
         TrainerInputs{run.config, origin, data.normaliser, data.selftest_states,
-                      options.common.quiet, run.evaluator.get()},
+                      options.common.quiet, run.evaluator.get(), data.largest_score},
         *run.folder, *run.state, *run.sampler, *engine, i));
     together.push_back(trainers.back().get());
   }

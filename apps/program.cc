@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -45,6 +46,8 @@ void add_common_options(CLI::App& app, CommonOptions& common) {
 int run_program(CLI::App& app, int argc, char** argv, CommonOptions& common,
                 const std::function<void()>& body) {
   keep_idle_threads_from_spinning(argv);
+  // a file that may grow no more (ulimit -f) is an error like a full disk, not a sudden death
+  std::signal(SIGXFSZ, SIG_IGN);
   const std::string program = app.get_name();
   try {
     app.parse(argc, argv);

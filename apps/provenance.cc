@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/base/system_report.h"
 
 namespace drop {
@@ -37,7 +38,7 @@ void write_provenance(const RunFolder& folder, const TrainingData& data, const C
   sessions.push_back(
       {{"from_step", resumed_from}, {"command_line", command_line}, {"commit", json["commit"]}});
   json["sessions"] = sessions;
-  write_file_atomically(folder.provenance(), json.dump(2) + "\n");
+  write_file_atomically(folder.provenance(), json_text(json));
 }
 
 }  // namespace drop

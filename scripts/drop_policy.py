@@ -191,7 +191,7 @@ def read_checkpoint(path):
         return load_tensors(data), metadata
     except DataError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise DataError(f"{path}: not readable as a checkpoint ({reason}); {damaged}") from None
 
@@ -347,7 +347,7 @@ class DropPolicy:
             stored = {field.name: self.config["search"][field.name]
                       for field in dataclasses.fields(Search)}
             Search.parse(stored)
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as problem:
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as problem:
             raise DataError(f"{self.source}: metadata: {type(problem).__name__} "
                             f"{str(problem).splitlines()[0]}; no config of this project") from None
         if not (math.isfinite(self._reward_scale) and self._reward_scale > 0):
@@ -492,8 +492,11 @@ def act_at_states(policies, arguments):
     source = arguments.states
     try:
         with h5py.File(source) as file:
-            states = np.asarray(file["states"], np.float32)
-    except (OSError, KeyError, TypeError, ValueError) as problem:
+            array = file["states"]
+            if array.file.filename != file.filename or array.external or array.is_virtual:
+                raise ValueError("its values lie in another file; copy them into this one")
+            states = np.asarray(array, np.float32)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as problem:
         reason = str(problem).splitlines()[0]
         raise DataError(f"{source}: no HDF5 file with an array `states` ({reason})") from None
     dim = policies[0].state_dim

@@ -38,6 +38,9 @@ say "fetching the Adroit models of $stamp (26 MB)"
 "$venv_python" -m pip download --disable-pip-version-check --quiet --no-deps --only-binary :all: \
   --dest "$work/wheel" "gymnasium-robotics==$GYMNASIUM_ROBOTICS_VERSION" ||
   fail 1 "pip could not fetch $stamp (its message is above); is the network there?"
+found="$(cat "$work"/wheel/*.whl | sha256sum | cut -d ' ' -f 1)"
+[ "$found" = "$GYMNASIUM_ROBOTICS_SHA256" ] ||
+  fail 1 "the wheel of $stamp has the SHA-256 $found, expected is $GYMNASIUM_ROBOTICS_SHA256; nothing of it was used"
 
 # the models, the meshes and textures that they name, and the licences
 "$venv_python" - "$work" <<'PYTHON' || fail 1 "the wheel of $stamp does not hold the models as expected (message above)"
@@ -53,6 +56,9 @@ for part in ("pen", "hammer", "door", "relocate", "model", "assets"):
     wanted[name] = wheel.read(hand + name)
 for text in list(wanted.values()):
     for name in re.findall(r"""file=["']([^"']+)""", text.decode()):
+        # what a file names is a file below its own folder, or nothing that we write
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name):
+            sys.exit(f"a model names {name!r}, which is no file of its folder")
         folder = {".stl": "resources/meshes/", ".png": "resources/textures/"}.get(name[-4:], "")
         wanted[folder + name] = wheel.read(hand + folder + name)
 wanted["LICENSE.md"] = wheel.read(assets + "LICENSE.md")

@@ -517,8 +517,9 @@ class Trace:
     def _array(self, file, name, shape, columns=None):
         """Finite numbers in the given shape (None: any length but 0), cut to the first columns."""
         data = file.get(name)
-        if not isinstance(data, h5py.Dataset):
-            raise self._refusal(f"has no data set {name}")
+        if not isinstance(data, h5py.Dataset) or data.file.filename != file.file.filename \
+                or data.external or data.is_virtual:
+            raise self._refusal(f"has no data set {name} of its own")
         wanted = "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
         fits = data.dtype.kind in "fiu" and len(data.shape) == len(shape) and all(
             found == size or (size is None and found > 0) for found, size in zip(data.shape, shape))

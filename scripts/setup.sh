@@ -2,12 +2,13 @@
 # Fetches everything the build needs: Debian/Ubuntu packages, a Python environment in .venv and the
 # models of the Adroit tasks.
 #
-#   ./scripts/setup.sh [--cuda | --cpu] [--no-apt]
+#   ./scripts/setup.sh [--cuda | --cpu] [--no-apt] [--tools]
 #
 #   --cuda    LibTorch with all its CUDA libraries (4.7 GB)
 #   --cpu     LibTorch's CPU part alone (1.3 GB)
 #             without either: --cuda where an NVIDIA driver is found, else --cpu
 #   --no-apt  leave the system's packages alone; only say what is missing
+#   --tools   also Clang, its fuzzer and clang-tidy, which the tests use (0.3 GB)
 #
 # Run it as often as you like: what is there already is not fetched again. Versions are pinned in
 # third_party/versions.env. PYTHON=... chooses the interpreter (3.11 or newer).
@@ -17,16 +18,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 form=""
 use_apt=1
+tools=0
 while [ $# -gt 0 ]; do
   case "$1" in
     --cuda) form=cuda ;;
     --cpu) form=cpu ;;
     --no-apt) use_apt=0 ;;
+    --tools) tools=1 ;;
     -h | --help)
       print_help
       exit 0
       ;;
-    *) fail 2 "unknown option '$1'; known: --cuda, --cpu, --no-apt, --help" ;;
+    *) fail 2 "unknown option '$1'; known: --cuda, --cpu, --no-apt, --tools, --help" ;;
   esac
   shift
 done
@@ -39,6 +42,7 @@ packages=(build-essential cmake ninja-build pkg-config ccache git python3 python
   libhdf5-dev libyaml-cpp-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libssl-dev libisal-dev
   nanopb libnanopb-dev libcurl4-openssl-dev libegl-dev libosmesa6-dev ffmpeg libgtest-dev
   libgmock-dev valgrind)
+if [ "$tools" -eq 1 ]; then packages+=(clang libclang-rt-dev clang-tidy); fi
 
 missing_packages() {
   local package

@@ -1,9 +1,11 @@
 """Reads a sweep file and expands it into runs and jobs; configs/sweeps/README.md explains the keys."""
 
 import difflib
+import errno
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,8 @@ RULES = ["best", "grad", "best-ada", "grad-ada"]
 LEVELS = ["checkpoint", "embedding", "parametric"]
 FOLDERS = ["jobs", "slurm"]  # of the sweep itself, below its root
 PROGRAMS = ["drop_train", "drop_coms"]  # that train a variant; the second one evaluates, too
+MOST_BYTES = 1 << 18  # of a sweep file or config: ten times the largest of ours
+MOST_JOBS = 200_000   # of a sweep: more is a slip of the pen
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)?")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -24,6 +28,10 @@ SBATCH_OWN = {"array", "chdir", "dependency", "job-name", "kill-on-invalid-dep",
 
 class SweepError(Exception):
     """Wrong usage or a wrong sweep file: one line for the user (exit status 2)."""
+
+    def __init__(self, message):
+        # names and texts out of files may hold anything
+        super().__init__("".join(character if character.isprintable() else " " for character in message))
 
 
 @dataclass
@@ -63,13 +71,23 @@ class Sweep:
     jobs: list  # in the order in which they are started; a job stands behind those it needs
 
 
+def small_text(path):
+    """The text of a file; OSError for what is no regular file or larger than any sweep or config."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
+    if status.st_size > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"more than {MOST_BYTES} bytes")
+    return Path(path).read_text(encoding="utf-8")
+
+
 class Reader:
     """Takes a YAML tree apart; what does not fit is refused with file, line and key."""
 
     def __init__(self, path):
         self.path = path
         try:
-            self.root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            self.root = yaml.compose(small_text(path), Loader=yaml.SafeLoader)
         except (OSError, UnicodeDecodeError) as problem:
             reason = getattr(problem, "strerror", None) or "not UTF-8 text"
             raise SweepError(f"{path}: cannot be read ({reason}); give a sweep file, "
@@ -79,6 +97,10 @@ class Reader:
             line = f"line {mark.line + 1}: " if mark else ""
             what = getattr(problem, "problem", None) or "a character that YAML does not allow"
             raise SweepError(f"{path}: {line}no YAML: {what}") from problem
+        except (ValueError, OverflowError, RecursionError) as problem:
+            # what PyYAML itself stumbles over: numbers of characters that are none, lists in lists in lists
+            raise SweepError(f"{path}: no YAML that can be read ({type(problem).__name__}); "
+                             "see configs/sweeps/README.md") from problem
         if self.root is None:
             raise SweepError(f"{path}: found nothing; allowed: a sweep; see configs/sweeps/README.md")
 
@@ -123,7 +145,8 @@ class Reader:
     def text(self, node, key):
         if not isinstance(node, yaml.ScalarNode) or (not node.value and not node.style):
             self.refuse(node, key, self.describe(node), "a text")
-        if any(character in node.value for character in "\n\r\0"):
+        # nor half a character, as an escape can make one: no program takes it as an argument
+        if any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in node.value):
             self.refuse(node, key, self.describe(node), "a text on one line")
         return node.value
 
@@ -375,6 +398,9 @@ def read_sweep(path, out=None, tiny=False, program_dir=None):
     root = Path(os.path.abspath(out)) if out else ROOT / "runs" / name
     sweep = Sweep(name, str(path), root, slurm, [], [])
     expansion = Expansion(reader, sweep, program_dir, generate)
+    jobs = sum(len(set(on) & set(datasets)) for _, _, on, _ in variants) * len(seeds) * (1 + len(entries))
+    if jobs > MOST_JOBS:
+        raise SweepError(f"{path}: found up to {jobs} jobs; allowed: at most {MOST_JOBS}; cut the sweep into several")
     # variant by variant: a study that is cut short has its first variants complete
     for variant, of_variant, on, program in variants:
         for dataset, (config, of_dataset, config_node) in datasets.items():
@@ -422,11 +448,11 @@ class Expansion:
         """The keys of a config, {"section.key": value}."""
         if file not in self.configs:
             try:
-                stored = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+                stored = yaml.safe_load(small_text(ROOT / file))
             except OSError as problem:
                 self.reader.refuse(node, "config", f"{file}, which cannot be read ({problem.strerror})",
                                    "a config, e.g. configs/gym/hopper-small.yaml")
-            except (yaml.YAMLError, UnicodeDecodeError):
+            except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError):
                 stored = None
             if not isinstance(stored, dict):
                 self.reader.refuse(node, "config", f"{file}, which is no YAML with keys and values", "a config")
@@ -445,7 +471,7 @@ class Expansion:
             if is_path(given.get("dataset")):
                 data = given["dataset"]
                 maker = self.makers.get(shown(data))
-                if maker is None and not (ROOT / data).exists():
+                if maker is None and not os.path.exists(ROOT / data):
                     run.skip = f"there is no file {data}"
         except Unset as problem:
             run.skip = str(problem)

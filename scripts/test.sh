@@ -3,9 +3,11 @@
 #
 #   ./scripts/test.sh [--full] [--release-only]
 #
-#   --release-only  leave out the second pass under AddressSanitizer and UBSan
-#   --full          also ThreadSanitizer, fuzzing and valgrind, as they come; none has come yet,
-#                   so for now it runs what the plain call runs, and says so
+#   --release-only  leave out the passes under AddressSanitizer and UBSan
+#   --full          also ThreadSanitizer, valgrind and clang-tidy (scripts/analyse.sh)
+#
+# The passes: the optimised build's tests; fuzzing of the readers, 15 seconds each (scripts/fuzz.sh);
+# the tests under AddressSanitizer and UBSan.
 #
 # Leaves the programs in build/release/bin. Stops at the first pass that fails.
 # CMAKE_BUILD_PARALLEL_LEVEL overrides the number of compile jobs.
@@ -27,11 +29,11 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-if [ "$full" -eq 1 ]; then
-  say "--full: this version has no ThreadSanitizer, fuzzing or valgrind pass yet; running the plain passes"
-fi
+[ $((full + release_only)) -lt 2 ] || fail 2 "--full and --release-only do not go together"
 
-"$repo_root/scripts/setup.sh"
+setup_options=()
+if [ "$release_only" -eq 0 ]; then setup_options=(--tools); fi
+"$repo_root/scripts/setup.sh" "${setup_options[@]}"
 cd "$repo_root"
 
 # test_preset PRESET
@@ -44,6 +46,9 @@ test_preset() {
 test_preset release
 if [ "$release_only" -eq 1 ]; then exit 0; fi
 
+# before the sanitizers' tests: what is printed last is ctest's summary
+"$repo_root/scripts/fuzz.sh" 15
+
 # the CUDA driver maps memory where ASan keeps its shadow gap
 asan_options="detect_leaks=1"
 if [ -e /proc/driver/nvidia/version ]; then asan_options+=":protect_shadow_gap=0"; fi
@@ -52,3 +57,6 @@ export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1${UBSAN_OPTIONS:+:$UBSAN
 suppressions="$repo_root/tests/lsan.supp"
 if [ -f "$suppressions" ]; then export LSAN_OPTIONS="suppressions='$suppressions'"; fi
 test_preset asan-ubsan
+if [ "$full" -eq 0 ]; then exit 0; fi
+
+for pass in tsan valgrind tidy; do "$repo_root/scripts/analyse.sh" "$pass"; done

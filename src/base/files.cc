@@ -1,15 +1,17 @@
 #include "drop/base/files.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
-#include <fstream>
 #include <system_error>
 
+#include "base/fault.h"
 #include "drop/base/error.h"
 
 namespace drop {
@@ -38,8 +40,25 @@ class Descriptor {
   int value_;
 };
 
+constexpr std::string_view kTemporary = ".tmp.";
+
 std::filesystem::path temporary_name(const std::filesystem::path& path) {
-  return path.string() + ".tmp." + std::to_string(::getpid());
+  return path.string() + std::string(kTemporary) + std::to_string(::getpid());
+}
+
+// the process that a temporary file belongs to; 0 for another file
+pid_t owner_of_temporary(const std::string& name) {
+  const size_t found = name.rfind(kTemporary);
+  if (found == std::string::npos) return 0;
+  const char* end = name.data() + name.size();
+  pid_t owner = 0;
+  const auto parsed = std::from_chars(name.data() + found + kTemporary.size(), end, owner);
+  return parsed.ec == std::errc() && parsed.ptr == end && owner > 0 ? owner : 0;
+}
+
+[[noreturn]] void fail_writing(const std::filesystem::path& path) {
+  throw RunError(path.string() + ": writing failed (" + reason() +
+                 "); free space or choose another --out");
 }
 
 void write_all(int descriptor, std::span<const std::byte> content,
@@ -48,8 +67,7 @@ void write_all(int descriptor, std::span<const std::byte> content,
     const ssize_t written = ::write(descriptor, content.data(), content.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      throw RunError(path.string() + ": writing failed (" + reason() +
-                     "); free space or choose another --out");
+      fail_writing(path);
     }
     content = content.subspan(static_cast<size_t>(written));
   }
@@ -82,15 +100,20 @@ void write_file_atomically(const std::filesystem::path& name, std::span<const st
   const std::filesystem::path temporary = temporary_name(path);
   try {
     // the new content, safe on disk under a temporary name
-    Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (file.get() < 0) throw RunError(path.string() + ": cannot be written (" + reason() + ")");
-    write_all(file.get(), content, path);
-    if (::fsync(file.get()) != 0 || file.close() != 0) {
-      throw RunError(path.string() + ": writing failed (" + reason() +
-                     "); free space or choose another --out");
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+    Descriptor file(fault_at(WritePoint::kOpen) ? -1 : ::open(temporary.c_str(), kFlags, 0644));
+    if (file.get() < 0) {
+      throw RunError(path.string() + ": cannot be written (" + reason() +
+                     "); check the folder, its permissions and free space");
     }
+    const size_t half = content.size() / 2;
+    write_all(file.get(), content.first(half), path);
+    if (fault_at(WritePoint::kHalfWritten)) fail_writing(path);
+    write_all(file.get(), content.subspan(half), path);
+    if (fault_at(WritePoint::kBeforeSync) || ::fsync(file.get()) != 0 || file.close() != 0)
+      fail_writing(path);
     // its final name, in one step
-    if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    if (fault_at(WritePoint::kBeforeRename) || ::rename(temporary.c_str(), path.c_str()) != 0) {
       throw RunError(path.string() + ": cannot be replaced (" + reason() + ")");
     }
   } catch (...) {
@@ -98,6 +121,7 @@ void write_file_atomically(const std::filesystem::path& name, std::span<const st
     throw;
   }
   // the name itself, safe on disk; some file systems cannot sync a folder, which loses nothing here
+  if (fault_at(WritePoint::kAfterRename)) return;
   Descriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() >= 0) ::fsync(directory.get());
 }
@@ -113,6 +137,18 @@ void require_writable(const std::filesystem::path& path) {
     throw RunError(path.string() + ": cannot be written (" + reason() + "); choose another path");
   }
   ::unlink(temporary.c_str());
+}
+
+void remove_leftovers(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const pid_t owner = owner_of_temporary(entry.path().filename().string());
+    // another process that is there may still be writing; what bears our own number (in containers
+    // numbers come again) is old, for nobody calls this while he writes there
+    const bool gone = owner == ::getpid() || (::kill(owner, 0) != 0 && errno == ESRCH);
+    if (owner == 0 || !gone) continue;
+    std::filesystem::remove(entry.path(), ignored);
+  }
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& path) {
@@ -151,13 +187,20 @@ void create_folders(const std::filesystem::path& path) {
 FolderLock::FolderLock(const std::filesystem::path& folder) {
   const std::string path = (folder / "run.lock").string();
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) throw RunError(path + ": cannot be opened (" + reason() + ")");
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(descriptor_);
-    throw UsageError(
-        folder.string() +
-        ": another process is training in this run folder; wait for it or choose another --out");
+  if (descriptor_ < 0) {
+    throw RunError(path + ": cannot be opened (" + reason() +
+                   "); check the folder's permissions or choose another --out");
   }
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const int error = errno;
+  const bool taken = error == EWOULDBLOCK;
+  // some shared file systems have no locks: no reason to refuse them (drop_doctor tells)
+  if (!taken && (error == ENOLCK || error == ENOSYS || error == ENOTSUP)) return;
+  ::close(descriptor_);
+  if (!taken) throw RunError(path + ": cannot be locked (" + std::strerror(error) + ")");
+  throw UsageError(
+      folder.string() +
+      ": another process is training in this run folder; wait for it or choose another --out");
 }
 
 FolderLock::~FolderLock() {

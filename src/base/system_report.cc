@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
+#include "drop/base/machine_check.h"
 #include "drop/base/text.h"
 #include "drop_commit.h"
 
@@ -39,13 +42,16 @@ std::string simd_features() {
 
 }  // namespace
 
+double cpu_megahertz() { return std::strtod(cpu_field("cpu MHz").c_str(), nullptr); }
+
 std::string project_version() { return DROP_VERSION; }
 
 int available_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  // more threads than the quota has CPUs would only be stopped for a part of every period
+  return static_cast<int>(std::max(1.0, std::min<double>(CPU_COUNT(&set), std::ceil(cpu_quota()))));
 }
 
 Report build_report() {

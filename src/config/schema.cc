@@ -324,9 +324,9 @@ bool is_folder_name(const std::string& text) {
 }
 
 bool is_line_of_text(const std::string& text) {
-  return text.size() <= kMaxPathLength && std::none_of(text.begin(), text.end(), [](char c) {
-           return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-         });
+  return text.size() <= kMaxPathLength && is_utf8(text) &&
+         std::none_of(text.begin(), text.end(),
+                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
 constexpr const char* kFolderName =
@@ -348,7 +348,7 @@ std::vector<Key> make_keys() {
       "dataset",
       "path of an HDF5 file, or a D4RL id that is looked up in $D4RL_DATASET_DIR "
       "(else ~/.d4rl/datasets)",
-      "one line of text, at most 4096 bytes", is_line_of_text,
+      "one line of UTF-8 text, at most 4096 bytes", is_line_of_text,
       [](auto& c) -> auto& { return c.dataset; }));
   keys.push_back(integer(
       "seed", "one seed feeds every named random stream of a run", 0, kMaxSeed,

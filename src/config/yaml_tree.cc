@@ -231,6 +231,14 @@ size_t utf8_length(std::string_view text) {
   for (size_t i = 1; i < length; ++i) {
     if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
   }
+  // longer than need be, half of a pair, or beyond the last character
+  if (length > 2) {
+    const auto second = static_cast<unsigned char>(text[1]);
+    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
+        (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) {
+      return 0;
+    }
+  }
   return length;
 }
 
@@ -293,6 +301,15 @@ YamlNode parse_yaml(const std::string& original, const std::string& source, bool
                      "); allowed: key: value; check indentation, colons and quotes");
   }
   return builder.take_root();
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
 }
 
 std::string location(const std::string& source, int line) {

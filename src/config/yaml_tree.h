@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace drop {
@@ -23,6 +24,9 @@ struct YamlNode {
 /// indentation, a control character, what is no UTF-8, and for nesting or size beyond any config.
 /// @param from_file  false = the text is a command line's, which has no lines
 YamlNode parse_yaml(const std::string& text, const std::string& source, bool from_file = true);
+
+/// True for well-formed UTF-8: what YAML, JSON and so every file of ours can hold.
+bool is_utf8(std::string_view text);
 
 /// "FILE:LINE", or only the source when there is no line.
 std::string location(const std::string& source, int line);

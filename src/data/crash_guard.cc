@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <hdf5.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 
@@ -31,6 +33,8 @@ struct Rehearsal {
 };
 
 [[noreturn]] void run_child(const std::function<void()>& work, rlim_t seconds) {
+  // it lives no longer than who waits for it
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // a crash is expected: no core file, no message
   const rlimit no_core{0, 0};
   const rlimit cpu{seconds, seconds};

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "drop/base/error.h"
+#include "drop/base/json.h"
 #include "drop/base/sha256.h"
 #include "drop/data/d4rl_file.h"
 #include "drop/data/dataset_id.h"
@@ -188,7 +189,7 @@ std::string to_json(std::span<const FileCheck> checks) {
     json["problem"] = check.problem;
     list.push_back(json);
   }
-  return list.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json_text(list);
 }
 
 }  // namespace drop

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/hdf5_io.h"
+#include "drop/base/json.h"
 #include "drop/base/text.h"
 
 namespace drop {
@@ -221,8 +222,7 @@ std::string to_json(const DatasetSummary& summary) {
     json["non_finite_first"].push_back(
         {{"key", bad.key}, {"row", bad.row}, {"value", number(bad.value)}});
   }
-  // names in a file may be any bytes
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json);
 }
 
 }  // namespace drop

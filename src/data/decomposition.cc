@@ -8,7 +8,9 @@
 #include <numeric>
 
 #include "drop/base/error.h"
+#include "drop/base/json.h"
 #include "drop/base/random.h"
+#include "drop/base/text.h"
 
 namespace drop {
 
@@ -17,6 +19,7 @@ namespace {
 using Groups = std::vector<std::vector<int64_t>>;
 
 constexpr const char* kStreamName = "decomposition";
+constexpr double kLargestReturn = 1e300;  // the widths of ten million bins of these are finite
 
 std::vector<int64_t> all_indices(size_t count) {
   std::vector<int64_t> indices(count);
@@ -178,9 +181,10 @@ Decomposition decompose(const DecompositionConfig& config, std::span<const doubl
         "(`drop_data inspect`), or set decomposition.keep_unfinished to use the unfinished one");
   }
   for (size_t index = 0; index < returns.size(); ++index) {
-    if (!std::isfinite(returns[index])) {
-      throw DataError("decomposition: trajectory " + std::to_string(index) +
-                      " has no finite return; `drop_data inspect` lists the rows to mend");
+    if (!(std::abs(returns[index]) <= kLargestReturn)) {
+      throw DataError("decomposition: trajectory " + std::to_string(index) + " has the return " +
+                      shortest(returns[index]) + "; allowed are finite returns up to " +
+                      shortest(kLargestReturn) + "; `drop_data inspect` lists the rows to mend");
     }
   }
 
@@ -247,7 +251,7 @@ std::string to_json(const Decomposition& decomposition) {
                                 {"return_max", subtask.return_max},
                                 {"transitions", subtask.transitions}});
   }
-  return json.dump(2) + "\n";
+  return json_text(json);
 }
 
 }  // namespace drop

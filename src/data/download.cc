@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
@@ -23,6 +25,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/base/signals.h"
 #include "drop/base/text.h"
 #include "drop/data/dataset_id.h"
@@ -37,6 +40,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kHdf5Signature = "\x89HDF\r\n\x1a\n";
 constexpr int kMaxRedirects = 5;
+// what is read of a server's answer
+constexpr std::array<std::string_view, 4> kHeaders = {"content-range", "content-type", "etag",
+                                                      "last-modified"};
 
 std::string reason() { return std::strerror(errno); }
 
@@ -162,8 +168,7 @@ class PartFile {
                                          {"etag", origin.etag},
                                          {"last_modified", origin.last_modified},
                                          {"bytes", origin.bytes}};
-    write_file_atomically(
-        sidecar_, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    write_file_atomically(sidecar_, json_text(json));
   }
 
   void append(std::string_view bytes) {
@@ -319,6 +324,8 @@ class Transfer {
       for (char& letter : key) {
         letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
       }
+      // no more than is asked for: a server may send as many as it likes
+      if (std::find(kHeaders.begin(), kHeaders.end(), key) == kHeaders.end()) return one * count;
       const size_t value = line.find_first_not_of(" \t", colon + 1);
       headers[key] = value == std::string::npos ? "" : line.substr(value);
     }
@@ -417,8 +424,9 @@ class Transfer {
                           (!modified.empty() && modified == origin.last_modified);
     total_ = total;
     return first == from_ && last == total - 1 && (origin.bytes == 0 || origin.bytes == total) &&
-           (expected_ == 0 || expected_ == total) && !differs(etag, origin.etag) &&
-           !differs(modified, origin.last_modified) && (is_named || expected_ > 0);
+           (expected_ == 0 ? total <= options_.max_bytes : expected_ == total) &&
+           !differs(etag, origin.etag) && !differs(modified, origin.last_modified) &&
+           (is_named || expected_ > 0);
   }
 
   void start_afresh(bool is_local) {

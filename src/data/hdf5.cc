@@ -73,7 +73,10 @@ std::optional<std::string> read_text_attribute(const std::string& path, const st
     const std::unique_ptr<char, herr_t (*)(void*)> owner(text, H5free_memory);
     return std::string(text);
   }
-  std::string text(H5Tget_size(type.get()), '\0');
+  constexpr size_t kMaxText = size_t{1} << 20;  // the file says how long it is, not how much it has
+  const size_t length = H5Tget_size(type.get());
+  if (length > kMaxText) return std::nullopt;
+  std::string text(length, '\0');
   if (H5Aread(attribute.get(), type.get(), text.data()) < 0) return std::nullopt;
   text.resize(std::min(text.size(), text.find('\0')));
   return text;

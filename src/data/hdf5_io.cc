@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -153,6 +154,34 @@ int64_t check_storage(hid_t dataset, const std::string& path, const std::string&
   return static_cast<int64_t>(chunk[0]);
 }
 
+// more than a file of this size can hold, however it is packed
+bool exceeds_file(int64_t bytes, int64_t file_bytes) {
+  return bytes > kUnsuspiciousBytes && bytes / kMaxPacking > file_bytes;
+}
+
+// refuses a chunk that so small a file cannot hold: HDF5 takes memory for the whole of it, even
+// where the array has but a few of its rows
+void check_chunk(const Hdf5ArrayReader& array, const std::string& path, int64_t file_bytes) {
+  const Hdf5Handle creation(H5Dget_create_plist(array.handle.get()), H5Pclose);
+  if (H5Pget_layout(creation.get()) != H5D_CHUNKED) return;
+  std::array<hsize_t, H5S_MAX_RANK> chunk{};
+  const int rank = H5Pget_chunk(creation.get(), H5S_MAX_RANK, chunk.data());
+  int64_t bytes = std::max<int64_t>(array.element_bytes, 1);
+  for (int axis = 0; axis < rank; ++axis) {
+    if (chunk[static_cast<size_t>(axis)] > static_cast<hsize_t>(kMaxDimension) ||
+        __builtin_mul_overflow(bytes, static_cast<int64_t>(chunk[static_cast<size_t>(axis)]),
+                               &bytes)) {
+      bytes = INT64_MAX;
+      break;
+    }
+  }
+  if (exceeds_file(bytes, file_bytes)) {
+    throw DataError(in_key(path, array.info.name) + "is stored in chunks of " +
+                    human_bytes(static_cast<double>(bytes)) + ", which a file of " +
+                    human_bytes(static_cast<double>(file_bytes)) + " cannot hold; " + kDamagedCure);
+  }
+}
+
 // refuses a size that overflows, exceeds the cap, or could not be packed into so small a file
 void check_size(const Hdf5ArrayReader& array, const std::string& path, int64_t file_bytes) {
   int64_t bytes = std::max<int64_t>(array.element_bytes, 1);
@@ -169,7 +198,7 @@ void check_size(const Hdf5ArrayReader& array, const std::string& path, int64_t f
     throw DataError(claim + "; allowed are " + human_bytes(kMaxMemoryBytes) +
                     " a file; cut the data set, or fetch the file again if it is damaged");
   }
-  if (bytes > kUnsuspiciousBytes && bytes / kMaxPacking > file_bytes) {
+  if (exceeds_file(bytes, file_bytes)) {
     throw DataError(claim + " (" + human_bytes(static_cast<double>(bytes)) + "), which a file of " +
                     human_bytes(static_cast<double>(file_bytes)) + " cannot hold; " + kDamagedCure);
   }
@@ -213,6 +242,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 Hdf5Handle open_hdf5_file(const std::string& path) {
   silence_hdf5_errors();
+  H5PLset_loading_state(0);  // no code is loaded for a file's sake
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) {
@@ -303,6 +333,7 @@ Hdf5ArrayReader open_hdf5_array(const Hdf5Handle& file, const std::string& path,
   hsize_t file_bytes = 0;
   H5Fget_filesize(file.get(), &file_bytes);
   check_size(array, path, static_cast<int64_t>(file_bytes));
+  check_chunk(array, path, static_cast<int64_t>(file_bytes));
   return array;
 }
 

@@ -1,6 +1,7 @@
 #include "drop/data/normaliser.h"
 
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "drop/base/error.h"
@@ -8,8 +9,6 @@
 namespace drop {
 
 namespace {
-
-constexpr double kStdOffset = 1e-3;
 
 void check_rows(size_t values, size_t state_dim) {
   if (state_dim == 0 || values % state_dim != 0) {
@@ -51,6 +50,13 @@ Normaliser fit_normaliser(std::span<const float> observations, int64_t state_dim
 
   Normaliser normaliser;
   for (size_t column = 0; column < width; ++column) {
+    // no row is further from the mean than this
+    if (std::sqrt(square[column]) > std::numeric_limits<float>::max()) {
+      throw DataError("states cannot be standardised: key 'observations' column " +
+                      std::to_string(column) +
+                      " spreads over more than float32 holds; allowed are values up to about "
+                      "1e30; rescale or drop the column");
+    }
     normaliser.mean.push_back(static_cast<float>(mean[column]));
     normaliser.std.push_back(
         static_cast<float>(std::sqrt(square[column] / static_cast<double>(rows)) + kStdOffset));

@@ -151,7 +151,8 @@ bool find_chunks(hid_t dataset, hid_t creation, StoredArray& stored, int rank) {
 bool find_contiguous(hid_t dataset, StoredArray& stored) {
   const haddr_t address = H5Dget_offset(dataset);
   const int64_t row_bytes = stored.width * stored.element_bytes;
-  if (address == HADDR_UNDEF ||
+  constexpr haddr_t kFarthest = haddr_t{1} << 62;  // sums of such addresses are numbers still
+  if (address == HADDR_UNDEF || address > kFarthest ||
       static_cast<int64_t>(H5Dget_storage_size(dataset)) != stored.rows * row_bytes ||
       row_bytes > kMaxPieceBytes) {
     return false;

@@ -6,6 +6,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/base/sha256.h"
 #include "drop/base/system_report.h"
 
@@ -65,12 +66,12 @@ EvaluationCache::EvaluationCache(std::filesystem::path folder) : folder_(std::mo
   require_writable((folder_ / "any").string());
 }
 
-std::string EvaluationCache::key(const std::filesystem::path& checkpoint,
-                                 const TrainedModel& trained, const EvaluationOptions& options) {
+std::string EvaluationCache::key(const std::string& checkpoint_sha256, const TrainedModel& trained,
+                                 const EvaluationOptions& options) {
   Config config = trained.origin.config;
   config.search = options.search;
   const std::string text = nlohmann::ordered_json{commit(),
-                                                  sha256_of_file(checkpoint.string()),
+                                                  checkpoint_sha256,
                                                   to_yaml(config),
                                                   to_string(options.rule),
                                                   to_string(options.precision),
@@ -100,7 +101,7 @@ void EvaluationCache::keep(const std::string& key, const EvaluationResult& resul
   nlohmann::ordered_json json = to_json(result);
   json[kMaxEpisodeSteps] = result.max_episode_steps;
   json[kWallTime] = result.wall_time_s;
-  write_file_atomically(file_of(key), json.dump() + "\n");
+  write_file_atomically(file_of(key), json_text(json));
 }
 
 }  // namespace drop

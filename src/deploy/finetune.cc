@@ -7,6 +7,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/base/sha256.h"
 #include "drop/deploy/online_trainer.h"
 #include "drop/log/progress.h"
@@ -100,7 +101,9 @@ class TrialLog {
     if (!std::filesystem::exists(path_)) return;
     auto stored =
         nlohmann::ordered_json::parse(read_text_file(path_), nullptr, /*allow_exceptions=*/false);
-    if (stored.is_object() && stored.contains("key") && stored["key"] == key) kept_ = stored;
+    if (stored.is_object() && stored.contains("key") && stored["key"] == key &&
+        holds_trials(stored))
+      kept_ = stored;
   }
 
   bool recall(FinetuneTrial& trial) const {
@@ -117,10 +120,22 @@ class TrialLog {
 
   void keep(const FinetuneTrial& trial) {
     kept_["trials"].push_back(to_json(trial));
-    write_file_atomically(path_, kept_.dump(2) + "\n");
+    write_file_atomically(path_, json_text(kept_));
   }
 
  private:
+  // whether each row is one of ours: a file may have been changed by hand
+  static bool holds_trials(const nlohmann::ordered_json& stored) {
+    if (!stored.contains("trials") || !stored["trials"].is_array()) return false;
+    for (const auto& row : stored["trials"]) {
+      if (!row.is_object() || !row.contains("checkpoint")) return false;
+      for (const char* number : {"step", "ascent_steps", "return", "length"}) {
+        if (!row.contains(number) || !row[number].is_number()) return false;
+      }
+    }
+    return true;
+  }
+
   std::filesystem::path path_;
   nlohmann::ordered_json kept_;
 };
@@ -142,12 +157,16 @@ std::filesystem::path file_of(const FinetuneOptions& options, FinetuneLevel leve
 FinetuneTrial online_start(const FinetuneOptions& options) {
   const std::filesystem::path chosen = file_of(options, FinetuneLevel::kEmbedding, ".json");
   if (std::filesystem::exists(chosen)) {
-    const auto json =
-        nlohmann::ordered_json::parse(read_text_file(chosen), nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.contains("chosen")) {
-      const auto& found = json["chosen"];
-      return {found["checkpoint"].get<std::string>(), found["step"].get<int64_t>(),
-              found["ascent_steps"].get<int64_t>(), 0.0, 0};
+    try {
+      const auto found = nlohmann::ordered_json::parse(read_text_file(chosen)).at("chosen");
+      const auto step = found.at("step").get<int64_t>();
+      // in this run, wherever the file says that it lay
+      return {checkpoint_path(options.run, step), step, found.at("ascent_steps").get<int64_t>(),
+              0.0, 0};
+    } catch (const nlohmann::ordered_json::exception&) {
+      throw DataError(
+          chosen.string() +
+          ": is no result of drop_finetune; run the level embedding again, or remove it");
     }
   }
   const std::filesystem::path newest = checkpoints_at(options.run, 1).front();
@@ -246,7 +265,7 @@ FinetuneResult finetune(const FinetuneOptions& options) {
   result.final = result.chosen == 0
                      ? result.initial
                      : roll_out(options, result.trials[result.chosen], options.episodes, seed);
-  write_file_atomically(file_of(options, options.level, ".json"), to_json(result).dump(2) + "\n");
+  write_file_atomically(file_of(options, options.level, ".json"), json_text(to_json(result)));
   return result;
 }
 

@@ -9,6 +9,7 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/base/random.h"
 #include "drop/base/signals.h"
 #include "drop/deploy/evaluation.h"
@@ -45,7 +46,7 @@ void require_same_settings(const std::filesystem::path& file, const std::filesys
                                            {"noise", options.noise},
                                            {"improvement", options.improvement},
                                            {"seed", options.seed}};
-  const std::string text = settings.dump(2) + "\n";
+  const std::string text = json_text(settings);
   if (std::filesystem::exists(file) && read_text_file(file) != text) {
     throw UsageError(file.string() +
                      ": online training began with other settings (start, rule, ascent steps, "
@@ -91,6 +92,7 @@ OnlineTrainer::OnlineTrainer(const std::filesystem::path& start,
     replay_->restore(kept, source);
     env_steps_ = progress->second[0].item<int64_t>();
     episodes_ = progress->second[1].item<int64_t>();
+    keep_one_buffer();  // a kill may have come between a checkpoint and this
   } else {
     load_training_pair(start, training_half(start), *state_, data.origin.dataset_sha256);
     write_file_atomically(folder_->config(), to_yaml(config));
@@ -169,20 +171,23 @@ void OnlineTrainer::train(int64_t steps) {
 
 void OnlineTrainer::save() {
   const int64_t step = state_->step;
-  const std::vector<int64_t> earlier = checkpoint_steps(folder_->path());
   ModelOrigin origin = origin_;
   origin.step = step;
   const std::filesystem::path path = folder_->checkpoint(step);
-  save_checkpoint(path, origin, state_->model,
-                  deployment_embeddings(state_->model, origin.config.search.starts, *sampler_),
-                  state_->multiplier.value().item<double>(), normaliser_, selftest_states_);
+  const std::vector<std::byte> checkpoint = serialise_checkpoint(
+      path, origin, state_->model,
+      deployment_embeddings(state_->model, origin.config.search.starts, *sampler_),
+      state_->multiplier.value().item<double>(), normaliser_, selftest_states_);
   NamedTensors kept = replay_->tensors();
   kept.emplace_back("progress", at::tensor(std::vector<int64_t>{env_steps_, episodes_}, at::kLong));
-  save_training_file(folder_->training_file(step), *state_, path, kept);
-  // the buffer is kept once
-  for (const int64_t other : earlier) {
+  save_training_pair(path, checkpoint, folder_->training_file(step), *state_, kept);
+  keep_one_buffer();
+}
+
+void OnlineTrainer::keep_one_buffer() {
+  for (const int64_t step : checkpoint_steps(folder_->path())) {
     std::error_code ignored;
-    if (other != step) std::filesystem::remove(folder_->training_file(other), ignored);
+    if (step != state_->step) std::filesystem::remove(folder_->training_file(step), ignored);
   }
 }
 

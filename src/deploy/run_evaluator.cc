@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "drop/base/files.h"
+#include "drop/base/json.h"
 #include "drop/deploy/evaluation.h"
 #include "drop/log/logging.h"
 
@@ -25,44 +26,60 @@ std::filesystem::path RunEvaluator::file_of(int64_t step, InferenceRuleKind rule
   return folder_.evaluations() / name;
 }
 
-bool RunEvaluator::done(int64_t step) const {
-  for (const InferenceRuleKind rule : config_.eval.rules) {
-    if (!std::filesystem::exists(file_of(step, rule))) return false;
-    // an evaluation with other settings is another one
-    const auto json = nlohmann::json::parse(read_text_file(file_of(step, rule)), nullptr,
-                                            /*allow_exceptions=*/false);
-    if (!json.is_object() || json.value("seed", int64_t{-1}) != config_.eval.seed ||
-        json.value("precision", "") != to_string(runtime_.precision) ||
-        json.value("episodes", nlohmann::json::array()).size() !=
-            static_cast<size_t>(config_.eval.episodes)) {
-      return false;
-    }
+struct RunEvaluator::Outcome {
+  double mean = 0.0;
+  double std = 0.0;
+  std::optional<double> score;  // normalised mean
+};
+
+std::optional<RunEvaluator::Outcome> RunEvaluator::recall(int64_t step,
+                                                          InferenceRuleKind rule) const {
+  if (!std::filesystem::exists(file_of(step, rule))) return std::nullopt;
+  const auto json = nlohmann::json::parse(read_text_file(file_of(step, rule)), nullptr,
+                                          /*allow_exceptions=*/false);
+  const auto is_number = [&](const char* name) {
+    return json.contains(name) && json[name].is_number();
+  };
+  // an evaluation with other settings is another one
+  if (!json.is_object() || json.value("seed", int64_t{-1}) != config_.eval.seed ||
+      json.value("precision", "") != to_string(runtime_.precision) ||
+      json.value("episodes", nlohmann::json::array()).size() !=
+          static_cast<size_t>(config_.eval.episodes) ||
+      !is_number("mean") || !is_number("std")) {
+    return std::nullopt;
   }
-  return true;
+  Outcome outcome{json["mean"].get<double>(), json["std"].get<double>(), std::nullopt};
+  if (is_number("normalised_score")) outcome.score = json["normalised_score"].get<double>();
+  return outcome;
 }
 
 MetricValues RunEvaluator::evaluate(const std::filesystem::path& checkpoint, int64_t step) {
   // the file as it lies on disk acts, so that what is measured is what a user gets
-  const TrainedModel trained = load_checkpoint(checkpoint, runtime_.device);
+  std::optional<TrainedModel> trained;
   MetricValues values;
   for (const InferenceRuleKind rule : config_.eval.rules) {
-    EvaluationOptions options;
-    options.search = config_.search;
-    options.rule = rule;
-    options.precision = runtime_.precision;
-    options.episodes = config_.eval.episodes;
-    options.seed = config_.eval.seed;
-    options.environment = {config_.physics, dataset_id_};
-    options.env_threads = config_.threads;
-    EvaluationResult result = drop::evaluate(trained, options);
-    result.checkpoint = checkpoint.filename().string();
-    write_file_atomically(file_of(step, rule), to_json(result).dump(2) + "\n");
-    const std::optional<double> score = result.normalised(result.mean());
-    values.emplace_back("eval/" + to_string(rule) + "/return", result.mean());
-    values.emplace_back("eval/" + to_string(rule) + "/return_std", result.std());
+    std::optional<Outcome> outcome = recall(step, rule);
+    if (!outcome) {
+      if (!trained) trained.emplace(load_checkpoint(checkpoint, runtime_.device));
+      EvaluationOptions options;
+      options.search = config_.search;
+      options.rule = rule;
+      options.precision = runtime_.precision;
+      options.episodes = config_.eval.episodes;
+      options.seed = config_.eval.seed;
+      options.environment = {config_.physics, dataset_id_};
+      options.env_threads = config_.threads;
+      EvaluationResult result = drop::evaluate(*trained, options);
+      result.checkpoint = checkpoint.filename().string();
+      write_file_atomically(file_of(step, rule), json_text(to_json(result)));
+      outcome = Outcome{result.mean(), result.std(), result.normalised(result.mean())};
+    }
+    const std::optional<double>& score = outcome->score;
+    values.emplace_back("eval/" + to_string(rule) + "/return", outcome->mean);
+    values.emplace_back("eval/" + to_string(rule) + "/return_std", outcome->std);
     if (score) values.emplace_back("eval/" + to_string(rule) + "/normalised_score", *score);
     log().info("seed {}, step {}: rule {}: return {:.1f} +- {:.1f}{}", config_.seed, step,
-               to_string(rule), result.mean(), result.std(),
+               to_string(rule), outcome->mean, outcome->std,
                score ? fmt::format(", normalised {:.1f}", *score) : "");
   }
   return values;

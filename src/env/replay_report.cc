@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "drop/base/json.h"
 #include "drop/base/text.h"
 #include "drop/env/replay.h"
 
@@ -231,8 +232,7 @@ std::string to_json(const ReplayReport& report) {
     add_figures(episode.figures, one);
     json["episodes"].push_back(std::move(one));
   }
-  // texts of the file may be no UTF-8
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_text(json);
 }
 
 }  // namespace drop

@@ -173,7 +173,10 @@ struct MultiplierRule {
 };
 
 DROP_HOST_DEVICE inline double multiplier_value(const MultiplierRule& rule, float parameter) {
-  return rule.logarithmic ? exp(static_cast<double>(parameter)) : static_cast<double>(parameter);
+  if (!rule.logarithmic) return static_cast<double>(parameter);
+  // the logarithm of the cap, rounded, may lie above it
+  const double value = exp(static_cast<double>(parameter));
+  return value > kLargestMultiplier ? kLargestMultiplier : value;
 }
 
 /// dL/dC of the penalty.

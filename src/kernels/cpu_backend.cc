@@ -374,8 +374,10 @@ bool CpuBackend<Real>::score_losses(const ScoreLosses& l, const at::Tensor& metr
   // conservative gap, and what multiplies it in f's loss
   Real& parameter = *data<Real>(l.multiplier);
   const bool log_form = l.form == MultiplierForm::kLog;
-  const auto value = [&] {
-    return log_form ? std::exp(static_cast<double>(parameter)) : parameter;
+  const auto value = [&]() -> double {
+    if (!log_form) return parameter;
+    // the logarithm of the cap, rounded, may lie above it
+    return std::min(std::exp(static_cast<double>(parameter)), arithmetic::kLargestMultiplier);
   };
   if (l.measure_gap) {
     slots[kGapSlot] =

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/fault.h"
 #include "drop/base/error.h"
 #include "drop/log/logging.h"
 
@@ -30,7 +31,7 @@ AppendFile::AppendFile(std::filesystem::path path) : path_(std::move(path)) {
 AppendFile::~AppendFile() {
   try {
     flush();
-  } catch (const RunError& error) {
+  } catch (const Error& error) {
     log().error("{}", error.what());
   }
   ::close(descriptor_);
@@ -42,15 +43,27 @@ void AppendFile::append(std::string_view bytes) {
 }
 
 void AppendFile::flush() {
-  while (!buffer_.empty()) {
-    const ssize_t written = ::write(descriptor_, buffer_.data(), buffer_.size());
+  if (buffer_.empty()) return;
+  if (fault_at(WritePoint::kBeforeAppend)) fail_writing();
+  write_until(buffer_.size() / 2);
+  if (fault_at(WritePoint::kHalfAppended)) fail_writing();
+  write_until(0);
+}
+
+void AppendFile::write_until(size_t left) {
+  while (buffer_.size() > left) {
+    const ssize_t written = ::write(descriptor_, buffer_.data(), buffer_.size() - left);
     if (written < 0) {
       if (errno == EINTR) continue;
-      throw RunError(path_.string() + ": writing failed (" + std::strerror(errno) +
-                     "); free space or choose another --out");
+      fail_writing();
     }
     buffer_.erase(0, static_cast<size_t>(written));
   }
+}
+
+void AppendFile::fail_writing() const {
+  throw RunError(path_.string() + ": writing failed (" + std::strerror(errno) +
+                 "); free space or choose another --out");
 }
 
 }  // namespace drop

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -21,6 +22,9 @@ class AppendFile {
   void flush();
 
  private:
+  void write_until(size_t left);  // in the buffer
+  [[noreturn]] void fail_writing() const;
+
   std::filesystem::path path_;
   int descriptor_ = -1;
   std::string buffer_;

@@ -3,9 +3,11 @@
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
@@ -43,13 +45,21 @@ std::optional<int64_t> step_of(std::string_view row) {
   return whole ? std::optional<int64_t>(step) : std::nullopt;
 }
 
-// leaves the header and the whole rows up to `resume_step` in the file
-void keep_rows_until(const std::filesystem::path& file, int64_t resume_step) {
+// what a row says beside step and time
+std::string content_of(std::string_view row) {
+  row.remove_prefix(row.find(',') + 1);
+  return std::string(row.substr(row.find(',') + 1));
+}
+
+// leaves the header and the whole rows up to `resume_step` in the file; returns what those of
+// `resume_step` say
+std::set<std::string> keep_rows_until(const std::filesystem::path& file, int64_t resume_step) {
   const std::string old_text = read_text_file(file);
   std::string_view rest = old_text;
   std::string new_text = std::string(kHeader) + "\n";
   int64_t line_number = 0;
   int64_t unreadable = 0;
+  std::set<std::string> newest;
   while (!rest.empty()) {
     // without its line feed the last line is torn, even if it looks like a row
     const size_t end = rest.find('\n');
@@ -70,15 +80,18 @@ void keep_rows_until(const std::filesystem::path& file, int64_t resume_step) {
       ++unreadable;
     } else if (*step <= resume_step) {
       new_text.append(line).append("\n");
+      if (*step == resume_step) newest.insert(content_of(line));
     }
   }
   if (unreadable > 0) log().warn("{}: dropped {} torn line(s)", file.string(), unreadable);
   if (new_text != old_text) write_file_atomically(file, new_text);
+  return newest;
 }
 
 class CsvSink : public MetricSink {
  public:
-  explicit CsvSink(const std::filesystem::path& path) : file_(path) {}
+  CsvSink(const std::filesystem::path& path, int64_t resume_step, std::set<std::string> known)
+      : file_(path), resume_step_(resume_step), known_(std::move(known)) {}
 
   void write(int64_t step, double wall_time_s, const MetricValues& values) override {
     const std::string start = std::to_string(step) + "," + shortest(wall_time_s) + ",";
@@ -90,7 +103,10 @@ class CsvSink : public MetricSink {
                        "of these; rename it");
       }
       // the sign of a NaN says nothing
-      rows += start + name + "," + (std::isnan(value) ? "nan" : shortest(value)) + "\n";
+      const std::string content = name + "," + (std::isnan(value) ? "nan" : shortest(value));
+      // an evaluation comes after its step's checkpoint: some of its rows may be there already
+      if (step == resume_step_ && known_.contains(content)) continue;
+      rows += start + content + "\n";
     }
     file_.append(rows);
   }
@@ -99,18 +115,21 @@ class CsvSink : public MetricSink {
 
  private:
   AppendFile file_;
+  int64_t resume_step_;
+  std::set<std::string> known_;
 };
 
 }  // namespace
 
 std::unique_ptr<MetricSink> make_csv_sink(const std::filesystem::path& file, int64_t resume_step) {
   std::error_code unreadable;
+  std::set<std::string> known;
   if (std::filesystem::exists(file, unreadable)) {
-    keep_rows_until(file, resume_step);
+    known = keep_rows_until(file, resume_step);
   } else {
     write_file_atomically(file, std::string(kHeader) + "\n");
   }
-  return std::make_unique<CsvSink>(file);
+  return std::make_unique<CsvSink>(file, resume_step, std::move(known));
 }
 
 }  // namespace drop

@@ -7,6 +7,8 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdio>
 #include <map>
 #include <mutex>
 #include <string>
@@ -96,6 +98,12 @@ class Logging {
     logger_.set_level(spdlog::level::info);
     // every line is in the file before the process can die of what comes next
     logger_.flush_on(spdlog::level::trace);
+    // a log that cannot be written (a full disk) is said once; what matters reports its own errors
+    logger_.set_error_handler([](const std::string& problem) {
+      static std::atomic<bool> told{false};
+      if (!told.exchange(true))
+        std::fprintf(stderr, "[error] the log cannot be written: %s\n", problem.c_str());
+    });
   }
 
   std::shared_ptr<spdlog::sinks::sink> terminal_;

@@ -21,6 +21,7 @@ constexpr int64_t kSelftestStates = 4;
 // float32 arithmetic on another CPU sums in another order; a wrong weight or layout is off by far
 // more
 constexpr double kSelftestTolerance = 1e-4;
+constexpr const char* kNoCheckpoint = "this is no checkpoint of this project";
 
 struct BestAnswer {
   at::Tensor actions;      // [S, action_dim]
@@ -46,8 +47,7 @@ std::string metadata_of(const SafetensorsFile& file, const std::string& key,
                         const std::string& source) {
   const auto found = file.metadata.find(key);
   if (found == file.metadata.end()) {
-    throw DataError(source + ": metadata " + key +
-                    " is missing; this is no checkpoint of this project");
+    throw DataError(source + ": metadata " + key + " is missing; " + kNoCheckpoint);
   }
   return found->second;
 }
@@ -69,13 +69,18 @@ double number_or_unknown(const SafetensorsFile& file, const std::string& key,
   return file.metadata.contains(key) ? number_of(file, key, source) : ModelOrigin::kUnknown;
 }
 
-ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
-  const double version = number_of(file, "format_version", source);
-  if (version != kCheckpointFormatVersion) {
-    throw DataError(source + ": format_version " + metadata_of(file, "format_version", source) +
-                    ", this program reads " + std::to_string(kCheckpointFormatVersion) +
-                    "; use the program version that wrote it");
+int64_t step_of(const SafetensorsFile& file, const std::string& source) {
+  constexpr double kLargest = 9007199254740992.0;  // up to which a double holds every integer
+  const double step = number_of(file, "step", source);
+  if (step < 0.0 || step > kLargest || step != std::trunc(step)) {
+    throw DataError(source + ": metadata step: found " + metadata_of(file, "step", source) +
+                    ", allowed: a number of steps; " + kNoCheckpoint);
   }
+  return static_cast<int64_t>(step);
+}
+
+ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
+  require_format_version(file, source);
   ModelOrigin origin;
   try {
     origin.config = parse_config(metadata_of(file, "config", source), source + ": metadata config");
@@ -86,7 +91,7 @@ ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
   origin.dataset =
       file.metadata.contains("dataset") ? file.metadata.at("dataset") : origin.config.dataset;
   origin.dataset_sha256 = metadata_of(file, "dataset_sha256", source);
-  origin.step = static_cast<int64_t>(number_of(file, "step", source));
+  origin.step = step_of(file, source);
   origin.reward_scale = number_of(file, "reward_scale", source);
   origin.reward_shift = number_of(file, "reward_shift", source);
   origin.data_return_mean = number_or_unknown(file, "data_return_mean", source);
@@ -101,10 +106,11 @@ ModelOrigin origin_of(const SafetensorsFile& file, const std::string& source) {
 ModelShape shape_of(const SafetensorsFile& file, const Config& config, const std::string& source) {
   const auto extent = [&](const std::string& name, size_t rank, int64_t axis) {
     for (const auto& [known, tensor] : file.tensors) {
-      if (known == name && tensor.dim() == static_cast<int64_t>(rank)) return tensor.size(axis);
+      if (known == name && tensor.dim() == static_cast<int64_t>(rank) && tensor.numel() > 0)
+        return tensor.size(axis);
     }
-    throw DataError(source + ": tensor " + name +
-                    " is missing or has the wrong rank; this is no checkpoint of this project");
+    throw DataError(source + ": tensor " + name + " is missing, empty or of the wrong rank; " +
+                    kNoCheckpoint);
   };
   return ModelShape::from(config.model, extent("normaliser.state_mean", 1, 0),
                           extent("policy.action_encoder.3.bias", 1, 0), extent("embeddings", 2, 0));
@@ -156,13 +162,22 @@ void run_selftest(const TrainedModel& trained, const SafetensorsFile& file,
 
 }  // namespace
 
+void require_format_version(const SafetensorsFile& file, const std::string& source) {
+  if (number_of(file, "format_version", source) == kCheckpointFormatVersion) return;
+  throw DataError(source + ": format_version " + metadata_of(file, "format_version", source) +
+                  ", this program reads " + std::to_string(kCheckpointFormatVersion) +
+                  "; use the program version that wrote it");
+}
+
 at::Tensor TrainedModel::standardise(const at::Tensor& raw_states) const {
   return (raw_states - state_mean) / state_std;
 }
 
-void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origin,
-                     const DropModel& model, const at::Tensor& embeddings, double multiplier,
-                     const Normaliser& normaliser, const at::Tensor& selftest_states) {
+std::vector<std::byte> serialise_checkpoint(const std::filesystem::path& path,
+                                            const ModelOrigin& origin, const DropModel& model,
+                                            const at::Tensor& embeddings, double multiplier,
+                                            const Normaliser& normaliser,
+                                            const at::Tensor& selftest_states) {
   const at::NoGradGuard no_grad;
   const auto vector = [](const std::vector<float>& values) {
     return at::tensor(values, at::kFloat);
@@ -211,7 +226,14 @@ void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origi
         {"data_length_mean", origin.data_length_mean}}) {
     if (std::isfinite(value)) file.metadata[key] = shortest(value);
   }
-  write_file_atomically(path, serialise_safetensors(file));
+  return serialise_safetensors(file);
+}
+
+void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origin,
+                     const DropModel& model, const at::Tensor& embeddings, double multiplier,
+                     const Normaliser& normaliser, const at::Tensor& selftest_states) {
+  write_file_atomically(path, serialise_checkpoint(path, origin, model, embeddings, multiplier,
+                                                   normaliser, selftest_states));
 }
 
 TrainedModel load_checkpoint(const std::filesystem::path& path, at::Device device) {
@@ -219,10 +241,10 @@ TrainedModel load_checkpoint(const std::filesystem::path& path, at::Device devic
   const SafetensorsFile file = read_verified(path);
   ModelOrigin origin = origin_of(file, source);
   const ModelShape shape = shape_of(file, origin.config, source);
-  // the config's sizes are checked against the tensors before memory is taken for them
+  // all sizes are checked against the tensors before memory is taken for them
   file.tensor("embeddings", {shape.num_subtasks, shape.embedding_dim}, at::kFloat, source);
-  file.tensor("score.score_encoder.0.weight",
-              {shape.hidden_width, shape.hidden_width + shape.embedding_dim}, at::kFloat, source);
+  for (const ParameterSpec& spec : parameter_specs(shape))
+    file.tensor(spec.name, spec.shape, at::kFloat, source);
   TrainedModel trained{
       std::move(origin), DropModel(shape, at::TensorOptions(device).dtype(at::kFloat)), {}, {}, {}};
   copy_parameters(file, trained.model, source);

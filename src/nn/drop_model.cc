@@ -47,6 +47,13 @@ std::vector<ParameterSpec> target_specs(const std::vector<ParameterSpec>& traine
 
 }  // namespace
 
+std::vector<ParameterSpec> parameter_specs(const ModelShape& shape) {
+  std::vector<ParameterSpec> specs = trained_specs(shape);
+  const std::vector<ParameterSpec> target = target_specs(specs);
+  specs.insert(specs.end(), target.begin(), target.end());
+  return specs;
+}
+
 ModelShape ModelShape::from(const ModelConfig& config, int64_t state_dim, int64_t action_dim,
                             int64_t num_subtasks) {
   const auto& inputs = config.encoder_inputs;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -15,7 +16,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr uint64_t kMaxHeaderBytes = 64ULL << 20;
+// ten times what the largest of our files has; a JSON tree takes a hundred times its text's memory
+constexpr uint64_t kMaxHeaderBytes = 256 << 10;
 constexpr const char* kHeaderHashKey = "\"header_sha256\":\"";
 constexpr size_t kDigits = 64;
 constexpr const char* kCure =
@@ -131,9 +133,10 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, const std::s
   uint64_t length = 0;
   for (size_t i = 0; i < 8; ++i)
     length |= static_cast<uint64_t>(std::to_integer<uint8_t>(bytes[i])) << (8 * i);
-  if (length > kMaxHeaderBytes || length > bytes.size() - 8) {
-    refuse(source, "the header claims " + std::to_string(length) + " bytes, the file has " +
-                       std::to_string(bytes.size()));
+  const uint64_t most = std::min<uint64_t>(kMaxHeaderBytes, bytes.size() - 8);
+  if (length > most) {
+    refuse(source, "the header claims " + std::to_string(length) + " bytes, here are at most " +
+                       std::to_string(most) + " possible");
   }
   const std::string head(reinterpret_cast<const char*>(bytes.data()), 8 + length);
   const std::span<const std::byte> payload = bytes.subspan(8 + length);
@@ -182,23 +185,23 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, const std::s
     }
     covered = end;
 
-    const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) {
-      return entry["dtype"].get<std::string>() == t.name;
-    });
-    if (type == kTypes.end()) {
-      refuse(source, "tensor " + name + " has type " + entry["dtype"].get<std::string>() +
-                         ", allowed: F32, F64, I64, U8");
-    }
+    const auto dtype = entry["dtype"].get<std::string>();
+    const auto type = std::find_if(kTypes.begin(), kTypes.end(),
+                                   [&](const TypeName& t) { return dtype == t.name; });
+    if (type == kTypes.end())
+      refuse(source, "tensor " + name + " has type " + dtype + ", allowed: F32, F64, I64, U8");
     std::vector<int64_t> shape;
-    uint64_t elements = 1;
+    bool is_empty = false;
+    uint64_t elements = 1;  // of an empty tensor: what its other axes would hold
     for (const Json& extent : entry["shape"]) {
       if (!extent.is_number_unsigned() || extent.get<uint64_t>() > payload.size())
         refuse(source, "tensor " + name + " has an impossible shape");
       shape.push_back(extent.get<int64_t>());
-      elements *= extent.get<uint64_t>();
+      is_empty = is_empty || shape.back() == 0;
+      elements *= std::max<uint64_t>(1, extent.get<uint64_t>());
       if (elements > payload.size()) refuse(source, "tensor " + name + " is larger than the file");
     }
-    if (elements * c10::elementSize(type->type) != end - begin) {
+    if ((is_empty ? 0 : elements * c10::elementSize(type->type)) != end - begin) {
       refuse(source,
              "tensor " + name + " of shape " + shape_text(shape) + " does not fill its bytes");
     }

@@ -24,7 +24,9 @@ Multiplier::Multiplier(MultiplierForm form, double initial, double rate, double 
 }
 
 at::Tensor Multiplier::value() const {
-  return form_ == MultiplierForm::kLog ? at::exp(parameter_) : parameter_.clone();
+  // the logarithm of the cap, rounded, may lie above it
+  return form_ == MultiplierForm::kLog ? at::exp(parameter_).clamp_max_(kLargest)
+                                       : parameter_.clone();
 }
 
 at::Tensor Multiplier::penalty(const at::Tensor& gap) const {
@@ -37,7 +39,7 @@ void Multiplier::update(const at::Tensor& gap) {
   const at::Tensor violation = gap.detach() - threshold_;
   if (form_ == MultiplierForm::kLog) {
     // ascent on exp(l) * (C - eta_c): Adam minimises, hence the sign
-    adam_.step(-(at::exp(parameter_) * violation));
+    adam_.step(-(value() * violation));
     parameter_.clamp_max_(std::log(kLargest));
   } else {
     parameter_.add_(violation, rate_).clamp_(0.0, kLargest);

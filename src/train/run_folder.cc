@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "drop/base/error.h"
+#include "drop/base/json.h"
 #include "drop/log/logging.h"
 
 namespace drop {
@@ -71,6 +72,9 @@ RunFolder::RunFolder(std::filesystem::path path) : path_(std::move(path)) {
   lock_ = std::make_unique<FolderLock>(path_);
   create_folders(path_ / "checkpoints");
   create_folders(evaluations());
+  // what killed processes had not finished
+  for (const std::filesystem::path& folder : {path_, path_ / "checkpoints", evaluations()})
+    remove_leftovers(folder);
 }
 
 std::filesystem::path RunFolder::checkpoint(int64_t step) const {
@@ -82,11 +86,12 @@ std::filesystem::path RunFolder::training_file(int64_t step) const {
 }
 
 void RunFolder::write_status(const RunStatus& status) const {
-  const nlohmann::ordered_json json = {{"state", status.state},
-                                       {"step", status.step},
-                                       {"steps_per_second", status.steps_per_second},
-                                       {"eta_s", status.eta_s}};
-  write_file_atomically(path_ / "status.json", json.dump(2) + "\n");
+  nlohmann::ordered_json json = {{"state", status.state},
+                                 {"step", status.step},
+                                 {"steps_per_second", status.steps_per_second},
+                                 {"eta_s", status.eta_s}};
+  if (!status.interim_steps.empty()) json["interim_steps"] = status.interim_steps;
+  write_file_atomically(path_ / "status.json", json_text(json));
 }
 
 std::optional<RunStatus> RunFolder::read_status() const {
@@ -100,6 +105,11 @@ std::optional<RunStatus> RunFolder::read_status() const {
   RunStatus status;
   status.state = json["state"].get<std::string>();
   status.step = json["step"].get<int64_t>();
+  if (json.contains("interim_steps") && json["interim_steps"].is_array()) {
+    for (const auto& interim : json["interim_steps"]) {
+      if (interim.is_number_integer()) status.interim_steps.push_back(interim.get<int64_t>());
+    }
+  }
   return status;
 }
 
@@ -114,11 +124,15 @@ void RunFolder::rotate_checkpoints(int64_t keep) const {
   std::vector<int64_t> steps = checkpoint_steps(path_);
   std::erase(steps, 0);
   for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) {
-    // the training half first: a crash in between leaves a checkpoint that can still act
-    std::error_code ignored;
-    std::filesystem::remove(training_file(steps[i]), ignored);
-    std::filesystem::remove(checkpoint(steps[i]), ignored);
+    remove_checkpoint(steps[i]);
   }
+}
+
+void RunFolder::remove_checkpoint(int64_t step) const {
+  // the training half first: a crash in between leaves a checkpoint that can still act
+  std::error_code ignored;
+  std::filesystem::remove(training_file(step), ignored);
+  std::filesystem::remove(checkpoint(step), ignored);
 }
 
 std::vector<std::filesystem::path> checkpoints_at(const std::filesystem::path& path, int64_t last) {

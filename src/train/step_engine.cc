@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 #include "drop/base/error.h"
 #include "train/eager_step_engine.h"
 #include "train/fused_step_engine.h"
@@ -11,6 +13,9 @@
 namespace drop {
 
 namespace {
+
+// scores that large are about to overflow: a threshold beyond means never, or always
+constexpr double kLargestThreshold = 1e12;
 
 DropModel initialised(const ModelShape& shape, uint64_t seed, const at::TensorOptions& options) {
   DropModel model(shape, options);
@@ -44,7 +49,9 @@ TrainState::TrainState(const ModelShape& shape, const TrainConfig& config, doubl
     : model(initialised(shape, seed, options)),
       adam(model.parameters().flat(), config.learning_rate),
       multiplier(config.multiplier, config.initial_multiplier(), config.multiplier_rate,
-                 config.conservative_threshold * reward_scale, options),
+                 std::clamp(config.conservative_threshold * reward_scale, -kLargestThreshold,
+                            kLargestThreshold),
+                 options),
       seed(seed) {}
 
 StepEngineKind resolved_engine(StepEngineKind kind, at::Device device) {

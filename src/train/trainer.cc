@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "drop/base/error.h"
+#include "drop/base/json.h"
 #include "drop/base/signals.h"
 #include "drop/base/text.h"
 #include "drop/log/logging.h"
@@ -21,6 +22,8 @@ namespace drop {
 namespace {
 
 constexpr double kCollapseDistance = 1e-3;
+// nats; a posterior this near to the prior says nothing of the state
+constexpr double kCollapsedDivergence = 1e-3;
 constexpr double kBurstSeconds = 0.25;  // how long a signal may have to wait
 constexpr double kPlainProgressSeconds = 30.0;
 constexpr double kStatusSeconds = 5.0;  // how often status.json is renewed
@@ -77,6 +80,9 @@ Trainer::Trainer(TrainerInputs inputs, const RunFolder& folder, const TrainState
       clock_(std::make_unique<Clock>()) {
   clock_->earlier_s = earlier_wall_time(folder_.metrics(), state_.step);
   clock_->first_step = state_.step;
+  if (const std::optional<RunStatus> before = folder_.read_status(); before)
+    interim_steps_ = before->interim_steps;
+  remove_old_checkpoints();  // a kill may have come between a checkpoint and this
   sinks_.push_back(make_csv_sink(folder_.metrics(), state_.step));
   sinks_.push_back(make_tensorboard_sink(folder_.path(), state_.step));
 }
@@ -86,7 +92,7 @@ Trainer::~Trainer() = default;
 void Trainer::write_status(const std::string& state) {
   const double rate = static_cast<double>(state_.step - clock_->first_step) / clock_->training_s();
   const auto left = static_cast<double>(inputs_.config.train.steps - state_.step);
-  folder_.write_status({state, state_.step, rate, rate > 0 ? left / rate : 0.0});
+  folder_.write_status({state, state_.step, rate, rate > 0 ? left / rate : 0.0, interim_steps_});
   clock_->last_status = SteadyClock::now();
 }
 
@@ -139,7 +145,8 @@ void Trainer::run_together(const std::vector<Trainer*>& trainers) {
       between_bursts([](Trainer& trainer) { trainer.evaluate_if_due(); });
       if (stop_requested()) {
         for (Trainer* trainer : trainers) {
-          if (!std::filesystem::exists(trainer->folder_.training_file(step))) trainer->save();
+          if (!std::filesystem::exists(trainer->folder_.checkpoint(step)))
+            trainer->save(/*interim=*/true);
         }
         throw Interrupted("stopped by a signal at step " + std::to_string(step) +
                           "; saved, continue with --resume");
@@ -156,7 +163,12 @@ void Trainer::run_together(const std::vector<Trainer*>& trainers) {
     leave("interrupted");
     throw;
   } catch (...) {
-    leave("failed");
+    // what went wrong is told, not that it could not be noted down (a full disk)
+    try {
+      leave("failed");
+    } catch (const Error& error) {
+      log().warn("{}", error.what());
+    }
     throw;
   }
 }
@@ -177,16 +189,32 @@ bool Trainer::evaluation_due() const {
           state_.step == inputs_.config.train.steps);
 }
 
-void Trainer::save() {
+void Trainer::save(bool interim) {
   const int64_t step = state_.step;
+  std::erase(interim_steps_, step);
+  if (interim) {
+    interim_steps_.push_back(step);
+    write_status("running");
+  }
   inputs_.origin.step = step;
   // metrics first: once a checkpoint stands, a resumed run does not measure its steps again
   for (const auto& sink : sinks_) sink->flush();
-  save_checkpoint(folder_.checkpoint(step), inputs_.origin, state_.model,
-                  deployment_embeddings(state_.model, inputs_.config.search.starts, sampler_),
-                  state_.multiplier.value().item<double>(), inputs_.normaliser,
-                  inputs_.selftest_states);
-  save_training_file(folder_.training_file(step), state_, folder_.checkpoint(step));
+  const std::filesystem::path path = folder_.checkpoint(step);
+  const std::vector<std::byte> checkpoint = serialise_checkpoint(
+      path, inputs_.origin, state_.model,
+      deployment_embeddings(state_.model, inputs_.config.search.starts, sampler_),
+      state_.multiplier.value().item<double>(), inputs_.normaliser, inputs_.selftest_states);
+  save_training_pair(path, checkpoint, folder_.training_file(step), state_);
+  remove_old_checkpoints();
+}
+
+void Trainer::remove_old_checkpoints() {
+  // which ones are kept does not depend on who interrupted the run, and when
+  const auto is_old = [&](int64_t step) { return step < state_.step; };
+  for (const int64_t step : interim_steps_) {
+    if (is_old(step)) folder_.remove_checkpoint(step);
+  }
+  std::erase_if(interim_steps_, is_old);
   folder_.rotate_checkpoints(inputs_.config.checkpoint.keep);
 }
 
@@ -202,30 +230,60 @@ void Trainer::log_metrics() {
     values.emplace_back("conservative/gap", metrics.conservative_gap / scale);
     values.emplace_back("conservative/multiplier", metrics.multiplier);
     values.emplace_back("score/mean", metrics.mean_score / scale);
+    warn_of_explosion(metrics);
   }
-  EmbeddingHealth health;
-  if (!cvae) {
+  if (cvae) {
+    warn_of_silent_encoder(metrics.kl);
+  } else {
     const at::NoGradGuard no_grad;
-    health = embedding_health(state_.model.task_embedding().embeddings());
+    const EmbeddingHealth health = embedding_health(state_.model.task_embedding().embeddings());
     values.emplace_back("embedding/nearest_distance", health.nearest_distance);
     values.emplace_back("embedding/saturated_share", health.saturated_share);
+    warn_of_collapse(health);
   }
   values.emplace_back("speed/steps_per_second",
                       static_cast<double>(state_.step - clock_->first_step) / clock_->training_s());
   for (const auto& sink : sinks_) sink->write(state_.step, clock_->wall_s(), values);
+}
 
-  if (!cvae && health.nearest_distance < kCollapseDistance &&
-      state_.model.shape().num_subtasks > 1 && !warned_collapse_) {
-    warned_collapse_ = true;
-    log().warn(
-        "seed {}, step {}: the embeddings have collapsed (mean distance to the nearest other one "
-        "{:.2g}, "
-        "{:.0f} % of their "
-        "coordinates saturated): sub-tasks can no longer be told apart. Cure: scale the rewards "
-        "down "
-        "(train.reward_scale: auto) and use train.multiplier: hinge",
-        inputs_.config.seed, state_.step, health.nearest_distance, 100.0 * health.saturated_share);
+void Trainer::warn_of_collapse(const EmbeddingHealth& health) {
+  if (warned_collapse_ || state_.model.shape().num_subtasks == 1 ||
+      !(health.nearest_distance < kCollapseDistance)) {
+    return;
   }
+  warned_collapse_ = true;
+  log().warn(
+      "seed {}, step {}: the embeddings have collapsed (mean distance to the nearest other one "
+      "{:.2g}, {:.0f} % of their coordinates saturated): sub-tasks can no longer be told apart. "
+      "Cure: scale the rewards down (train.reward_scale: auto) and use train.multiplier: hinge",
+      inputs_.config.seed, state_.step, health.nearest_distance, 100.0 * health.saturated_share);
+}
+
+void Trainer::warn_of_silent_encoder(double divergence) {
+  // an encoder starts near its prior: half of the training is its time to leave it
+  if (warned_collapse_ || 2 * state_.step < inputs_.config.train.steps ||
+      !(divergence < kCollapsedDivergence)) {
+    return;
+  }
+  warned_collapse_ = true;
+  log().warn(
+      "seed {}, step {}: the encoder's posterior has collapsed into its prior (loss/kl {:.2g}): "
+      "embeddings say nothing of the state. Cure: a smaller model.kl_weight (it is {:.4g})",
+      inputs_.config.seed, state_.step, divergence, inputs_.config.model.kl_weight);
+}
+
+void Trainer::warn_of_explosion(const StepMetrics& metrics) {
+  // an untrained or slightly overestimating model is no explosion
+  const double limit = 10.0 * std::max(1.0, inputs_.largest_score);
+  const double largest = std::max(std::abs(metrics.mean_score), std::abs(metrics.conservative_gap));
+  if (warned_explosion_ || !(largest > limit)) return;
+  warned_explosion_ = true;
+  log().warn(
+      "seed {}, step {}: the scores explode (mean {:.3g}, conservative gap {:.3g} in scaled units; "
+      "the data's returns stay within {:.3g}): rules that follow them are blind. Cure: "
+      "train.multiplier: hinge, train.reward_scale: auto, or a lower train.learning_rate",
+      inputs_.config.seed, state_.step, metrics.mean_score, metrics.conservative_gap,
+      inputs_.largest_score);
 }
 
 void Trainer::check_finite() {
@@ -242,7 +300,7 @@ void Trainer::check_finite() {
       {"subtasks", drawn.subtasks}};
   char name[48];
   std::snprintf(name, sizeof name, "failure_step_%09lld.json", static_cast<long long>(bad->step));
-  write_file_atomically(folder_.path() / name, report.dump(2) + "\n");
+  write_file_atomically(folder_.path() / name, json_text(report));
   const std::vector<int64_t> steps = checkpoint_steps(folder_.path());
   throw RunError((folder_.path() / name).string() + ": a loss was not finite at step " +
                  std::to_string(bad->step) + " (behaviour " + std::to_string(bad->behaviour) +
@@ -253,7 +311,7 @@ void Trainer::check_finite() {
 }
 
 void Trainer::evaluate_if_due() {
-  if (!evaluation_due() || inputs_.evaluator->done(state_.step)) return;
+  if (!evaluation_due()) return;
   const MetricValues values =
       inputs_.evaluator->evaluate(folder_.checkpoint(state_.step), state_.step);
   for (const auto& sink : sinks_) {

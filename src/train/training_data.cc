@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "drop/base/error.h"
 #include "drop/base/text.h"
@@ -16,6 +17,13 @@ namespace drop {
 
 namespace {
 
+// Adam squares gradients, which are products of what training sees: larger ones would leave float32
+constexpr double kLargestAction = 1e6;
+constexpr double kLargestReward = 1e32;         // raw; returns and scores of it are float32 too
+constexpr double kSmallestRewardScale = 1e-35;  // scores of order 1, divided by it, are float32
+constexpr double kUsualReward = 1e3;            // scaled; a warning above
+constexpr double kUsualAction = 1.001;          // a warning above
+
 at::Tensor pick_selftest_states(const TrajectoryDataset& dataset) {
   constexpr int64_t kStates = 4;
   at::Tensor states = at::empty({kStates, dataset.state_dim}, at::kFloat);
@@ -24,6 +32,89 @@ at::Tensor pick_selftest_states(const TrajectoryDataset& dataset) {
     std::copy(row.begin(), row.end(), states.data_ptr<float>() + i * dataset.state_dim);
   }
   return states;
+}
+
+// the value of the largest magnitude, and where it stands
+struct Extreme {
+  double magnitude = 0.0;
+  int64_t index = 0;
+};
+
+template <typename Number>
+Extreme extreme_of(const std::vector<Number>& values, double shift = 0.0) {
+  Extreme extreme;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double magnitude = std::abs(static_cast<double>(values[i]) + shift);
+    if (magnitude > extreme.magnitude) extreme = {magnitude, static_cast<int64_t>(i)};
+  }
+  return extreme;
+}
+
+void require_at_most(const Extreme& extreme, double largest, int64_t width, const char* key,
+                     const std::string& path) {
+  if (extreme.magnitude <= largest) return;
+  throw DataError(path + ": key '" + key + "' row " + std::to_string(extreme.index / width) +
+                  " holds a value of magnitude " + shortest(extreme.magnitude) +
+                  "; allowed are magnitudes up to " + shortest(largest) +
+                  "; rescale or mend the values in the file");
+}
+
+// scores in raw units are float32
+void require_usable_scale(const Config& config, const TrainingData& data) {
+  const double scale = data.origin.reward_scale;
+  if (scale >= kSmallestRewardScale) return;
+  const std::string found = "found " + shortest(scale) + "; allowed are scales from " +
+                            shortest(kSmallestRewardScale) + "; ";
+  if (config.train.reward_scale)
+    throw UsageError("train.reward_scale: " + found + "set train.reward_scale: auto");
+  throw DataError(data.dataset.path + ": train.reward_scale: auto: " + found +
+                  "rescale the rewards in the file");
+}
+
+// data that can be trained on, but hardly as its owner means it
+void warn_of_odd_data(const Config& config, const TrainingData& data, const Extreme& action,
+                      double largest_reward) {
+  const TrajectoryDataset& dataset = data.dataset;
+  const ModelOrigin& origin = data.origin;
+  const double largest_scaled = origin.reward_scale * largest_reward;
+  // `auto` ends here: 1 / the smallest return that it looks at
+  const bool no_return = !config.train.reward_scale && origin.reward_scale > 0.999e8;
+  if (config.train.score && no_return && largest_scaled <= 1.0) {
+    log().warn(
+        "{}: every discounted return is 0 or as good as 0 (rewards of at most {:.3g}): scores have "
+        "nothing to learn, and the inference rules cannot rank sub-tasks. Cure: look at the "
+        "rewards (drop_data inspect), or learn the behaviour alone (train.score: off)",
+        dataset.path, largest_reward);
+  } else if (config.train.score && largest_scaled > kUsualReward) {
+    log().warn(
+        "{}: the reward scale {:.3g} takes rewards to {:.3g}, where scores of order 1 train best. "
+        "Cure: train.reward_scale: {:.3g}",
+        dataset.path, origin.reward_scale, largest_scaled, 1.0 / largest_reward);
+  }
+  if (action.magnitude > kUsualAction) {
+    log().warn(
+        "{}: actions reach {:.3g} (row {}); the policy's lie within [-1, 1] and cannot fit them. "
+        "Cure: scale the file's actions to [-1, 1]",
+        dataset.path, action.magnitude, action.index / dataset.action_dim);
+  }
+  const auto differs = [&](const Trajectory& trajectory) {
+    return trajectory.return_sum != data.trajectories.front().return_sum;
+  };
+  if (data.trajectories.size() > 1 && config.decomposition.rule == DecompositionKind::kRank &&
+      std::none_of(data.trajectories.begin(), data.trajectories.end(), differs)) {
+    log().warn(
+        "{}: all {} trajectories have the return {:.3g}: ranks say nothing, and sub-tasks follow "
+        "the file's order",
+        dataset.path, data.trajectories.size(), origin.data_return_max);
+  }
+  const auto constant = std::count(data.normaliser.std.begin(), data.normaliser.std.end(),
+                                   static_cast<float>(kStdOffset));
+  if (constant > 0) {
+    log().info(
+        "data: {} of {} state dimensions never change: they are 0 in training, and a change when "
+        "acting counts {:g} times",
+        constant, dataset.state_dim, 1.0 / kStdOffset);
+  }
 }
 
 }  // namespace
@@ -51,6 +142,9 @@ TrainingData prepare_training_data(const Config& config) {
         source.path +
         ": no finished trajectory; set decomposition.keep_unfinished: on, or use another file");
   }
+  const Extreme action = extreme_of(dataset.actions);
+  require_at_most(extreme_of(dataset.rewards), kLargestReward, 1, "rewards", source.path);
+  require_at_most(action, kLargestAction, dataset.action_dim, "actions", source.path);
   data.normaliser = fit_normaliser(dataset.observations, dataset.state_dim);
   data.selftest_states = pick_selftest_states(dataset);
 
@@ -63,6 +157,9 @@ TrainingData prepare_training_data(const Config& config) {
       config.train.reward_shift.value_or(dataset.family == Family::kAntMaze ? -1.0 : 0.0);
   origin.reward_scale = config.train.reward_scale.value_or(
       auto_reward_scale(dataset, data.trajectories, config.train.discount, origin.reward_shift));
+  const double largest_reward = extreme_of(dataset.rewards, origin.reward_shift).magnitude;
+  require_usable_scale(config, data);
+  data.largest_score = origin.reward_scale * largest_reward / (1.0 - config.train.discount);
   origin.data_return_mean = 0.0;
   origin.data_length_mean = 0.0;
   origin.data_return_max = data.trajectories.front().return_sum;
@@ -85,6 +182,7 @@ TrainingData prepare_training_data(const Config& config) {
     data.facts["return_mean_normalised"] = normalised_score(origin.data_return_mean, *reference);
     data.facts["return_max_normalised"] = normalised_score(origin.data_return_max, *reference);
   }
+  warn_of_odd_data(config, data, action, largest_reward);
   return data;
 }
 
@@ -103,9 +201,13 @@ Decomposition decompose_training_data(const Config& config, const TrainingData& 
     how.num_subtasks = 1;
     how.trajectories_per_subtask = static_cast<int64_t>(data.trajectories.size());
   }
-  Decomposition decomposition = decompose(how, returns, transitions, static_cast<uint64_t>(seed));
-  for (const std::string& warning : decomposition.warnings) log().warn("{}", warning);
-  return decomposition;
+  try {
+    Decomposition decomposition = decompose(how, returns, transitions, static_cast<uint64_t>(seed));
+    for (const std::string& warning : decomposition.warnings) log().warn("{}", warning);
+    return decomposition;
+  } catch (const DataError& error) {
+    throw DataError(data.facts.at("path").get<std::string>() + ": " + error.what());
+  }
 }
 
 ModelShape model_shape(const Config& config, const Decomposition& decomposition, int64_t state_dim,

@@ -31,17 +31,15 @@ std::vector<std::pair<std::string, at::Tensor>> adam_tensors(const TrainState& s
   return tensors;
 }
 
-std::string payload_hash_of(const std::filesystem::path& checkpoint) {
-  return parse_safetensors(read_file(checkpoint), checkpoint.string())
-      .metadata.at("payload_sha256");
+std::string payload_hash_of(std::span<const std::byte> checkpoint,
+                            const std::filesystem::path& path) {
+  return parse_safetensors(checkpoint, path.string()).metadata.at("payload_sha256");
 }
 
 at::Tensor integer(int64_t value) { return at::scalar_tensor(value, at::kLong); }
 
-}  // namespace
-
-void save_training_file(const std::filesystem::path& path, const TrainState& state,
-                        const std::filesystem::path& checkpoint, const NamedTensors& replay) {
+void write_training_file(const std::filesystem::path& path, const TrainState& state,
+                         const std::string& checkpoint_hash, const NamedTensors& replay) {
   const at::NoGradGuard no_grad;
   SafetensorsFile file;
   file.tensors = adam_tensors(state);
@@ -52,8 +50,29 @@ void save_training_file(const std::filesystem::path& path, const TrainState& sta
   for (const auto& [name, tensor] : replay) file.tensors.emplace_back(kReplay + name, tensor);
   file.metadata = {{"format_version", std::to_string(kCheckpointFormatVersion)},
                    {"step", std::to_string(state.step)},
-                   {"checkpoint_payload_sha256", payload_hash_of(checkpoint)}};
+                   {"checkpoint_payload_sha256", checkpoint_hash}};
+  // Adam's squares leave float32 before the parameters do; nobody could resume from them
+  try {
+    require_finite(file, path.string());
+  } catch (const DataError& error) {
+    throw RunError(std::string("refused to write a broken training file: ") + error.what());
+  }
   write_file_atomically(path, serialise_safetensors(file));
+}
+
+}  // namespace
+
+void save_training_file(const std::filesystem::path& path, const TrainState& state,
+                        const std::filesystem::path& checkpoint, const NamedTensors& replay) {
+  write_training_file(path, state, payload_hash_of(read_file(checkpoint), checkpoint), replay);
+}
+
+void save_training_pair(const std::filesystem::path& checkpoint,
+                        std::span<const std::byte> checkpoint_bytes,
+                        const std::filesystem::path& training, const TrainState& state,
+                        const NamedTensors& replay) {
+  write_training_file(training, state, payload_hash_of(checkpoint_bytes, checkpoint), replay);
+  write_file_atomically(checkpoint, checkpoint_bytes);
 }
 
 NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
@@ -63,9 +82,11 @@ NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
   const std::string source = training.string();
   // everything is read and checked before anything is changed
   const SafetensorsFile file = parse_safetensors(read_file(training), source);
+  require_format_version(file, source);
   require_finite(file, source);
   const auto belongs_to = file.metadata.find("checkpoint_payload_sha256");
-  if (belongs_to == file.metadata.end() || belongs_to->second != payload_hash_of(checkpoint)) {
+  if (belongs_to == file.metadata.end() ||
+      belongs_to->second != payload_hash_of(read_file(checkpoint), checkpoint)) {
     throw DataError(source + ": belongs to another checkpoint than " + checkpoint.string() +
                     "; remove both files, the run continues from the previous pair");
   }

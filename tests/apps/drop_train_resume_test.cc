@@ -154,6 +154,64 @@ TEST_F(Resume, ASignalDuringAnEvaluationRepeatsIt) {
   EXPECT_EQ(testing::json_of(run + "/eval/step_000000020_best.json")["episodes"].size(), 2u);
 }
 
+TEST_F(Resume, AnEvaluationOnDiskWithoutAllItsRowsIsLoggedAndNotRepeated) {
+  const Arguments evaluated =
+      Arguments{"--quiet"} + until(40) + set({"eval.every=20", "eval.rules=[best]"});
+  const std::string run = file("run");
+  expect_done(train(run, evaluated));
+  const std::vector<std::string> rows = testing::repeatable_metrics_of(run);
+  const std::string result = run + "/eval/step_000000040_best.json";
+  const std::string measured = read_text_file(result);
+
+  // as a kill leaves it between that file and the last rows
+  std::string kept;
+  for (const std::string& line : testing::lines_of(read_text_file(run + "/metrics.csv"))) {
+    const bool last = line.starts_with("40,") && line.find("eval/best/return_std") != line.npos;
+    if (last) break;
+    kept += line + "\n";
+  }
+  write_file_atomically(run + "/metrics.csv", kept);
+  write_file_atomically(run + "/status.json", R"({"state": "running", "step": 40})");
+  ASSERT_LT(testing::repeatable_metrics_of(run).size(), rows.size());
+  expect_done(train(run, evaluated + Arguments{"--resume"}));
+  EXPECT_EQ(testing::repeatable_metrics_of(run), rows);
+  EXPECT_EQ(read_text_file(result), measured) << "its speed would differ";
+
+  // nor when the run has fallen back to an earlier checkpoint
+  std::filesystem::resize_file(checkpoint_of(run, 40), 100);
+  expect_done(train(run, evaluated + Arguments{"--resume"}));
+  EXPECT_EQ(testing::repeatable_metrics_of(run), rows);
+  EXPECT_EQ(read_text_file(result), measured);
+}
+
+TEST_F(Resume, SignalsDoNotChangeWhichCheckpointsAreKept) {
+  const std::string run = file("run");
+  EXPECT_EQ(stopped_after(40, SIGTERM, run).status, 130);
+  EXPECT_EQ(stopped_after(testing::newest_step(run) + 1, SIGINT, run, {"--resume"}).status, 130);
+  const int64_t end = (testing::newest_step(run) / 20 + 2) * 20;
+  expect_done(train(run, Arguments{"--quiet", "--resume"} + until(end)));
+  expect_undisturbed(run, end);
+  EXPECT_EQ(testing::names_in(run + "/checkpoints"),
+            testing::names_in(file("reference of " + std::to_string(end)) + "/checkpoints"));
+}
+
+TEST_F(Resume, KilledBetweenTheHalvesOfItsFirstCheckpointARunStartsAfresh) {
+  // the writes before: config, provenance, decomposition, metrics, status, then the pair
+  const std::string run = file("run");
+  testing::ProcessOptions fault;
+  fault.environment = {"DROP_FAULT=before-rename:7"};
+  const ProcessResult killed =
+      testing::run_process(train_command(run, Arguments{"--quiet"} + until(30)), fault);
+  EXPECT_EQ(killed.signal, SIGKILL) << killed.err;
+  EXPECT_TRUE(std::filesystem::exists(training_file_of(run, 0)));
+  EXPECT_FALSE(std::filesystem::exists(checkpoint_of(run, 0)));
+  expect_done(train(run, Arguments{"--quiet", "--resume"} + until(30)));
+  expect_undisturbed(run, 30);
+  // and what was half written is gone
+  for (const std::string& name : testing::names_in(run + "/checkpoints"))
+    EXPECT_EQ(name.find(".tmp."), std::string::npos) << name;
+}
+
 // ---- folders ------------------------------------------------------------------------------------
 
 TEST_F(Resume, StartsAfreshInAnAbsentOrEmptyFolder) {

@@ -64,6 +64,18 @@ TEST_F(DropTrainVariants, CvaeTrainsResumesAndActs) {
   testing::expect_same_state(run, parts, 60);
 }
 
+TEST_F(DropTrainVariants, AnEncoderThatSaysNothingIsTold) {
+  const Arguments cvae = set({"model.embedding=cvae", "train.learning_rate=0.01"});
+  const testing::ProcessResult silent =
+      train(file("silent"), cvae + set({"model.kl_weight=1000", "train.steps=400"}));
+  expect_done(silent);
+  EXPECT_THAT(silent.err, HasSubstr("a smaller model.kl_weight (it is 1000)"));
+  const testing::ProcessResult speaking =
+      train(file("speaking"), cvae + set({"model.kl_weight=0.001", "train.steps=400"}));
+  expect_done(speaking);
+  EXPECT_THAT(speaking.err, ::testing::Not(HasSubstr("model.kl_weight")));
+}
+
 TEST_F(DropTrainVariants, CvaeStartsFromEncodingsOfData) {
   const std::string run = file("cvae from data");
   expect_done(train(run, set({"model.embedding=cvae", "search.starts=data",

@@ -138,8 +138,10 @@ inline std::vector<std::string> names_in(const std::string& folder) {
 /// The step of the newest complete checkpoint pair, or -1.
 inline int64_t newest_step(const std::string& run) {
   int64_t newest = -1;
+  // the training half is written first
   for (const std::string& name : names_in(run + "/checkpoints")) {
-    if (name.ends_with(".training.safetensors")) newest = std::stoll(name.substr(5, 9));
+    if (name.ends_with(".safetensors") && !name.ends_with(".training.safetensors"))
+      newest = std::stoll(name.substr(5, 9));
   }
   return newest;
 }

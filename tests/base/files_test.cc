@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -194,6 +195,23 @@ TEST(AtomicWrite, AReaderNeverSeesAHalf) {
   }
   writer.join();
   EXPECT_EQ(torn, 0);
+}
+
+TEST(RemoveLeftovers, TakesOnlyTemporaryFilesOfProcessesThatAreGone) {
+  const testing::TemporaryFolder folder;
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  const std::string gone = std::to_string(child);
+  const std::vector<std::string> names = {
+      "a.json.tmp." + gone, "a.json.tmp." + std::to_string(::getpid()),
+      "b.json.tmp.1",       "c.json.tmp.",
+      "d.tmp.x" + gone,     "tmp." + gone};
+  for (const std::string& name : names) std::ofstream(folder.file(name)) << "half";
+  remove_leftovers(folder.path());
+  EXPECT_THAT(names_in(folder.path()),
+              ElementsAre("b.json.tmp.1", "c.json.tmp.", "d.tmp.x" + gone, "tmp." + gone));
+  EXPECT_NO_THROW(remove_leftovers(folder.path() / "missing"));
 }
 
 TEST(ReadFile, RefusesWhatIsNoReadableFile) {

@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
+
+#include "drop/base/machine_check.h"
 
 namespace drop {
 namespace {
@@ -57,7 +60,7 @@ TEST(SystemReport, CoresAreThoseThatTheProcessMayUse) {
   cpu_set_t before;
   CPU_ZERO(&before);
   ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
-  EXPECT_EQ(available_cores(), CPU_COUNT(&before));
+  EXPECT_EQ(available_cores(), std::min<double>(CPU_COUNT(&before), std::ceil(cpu_quota())));
   // bound to a single core
   int first = 0;
   while (!CPU_ISSET(first, &before)) ++first;

@@ -232,6 +232,14 @@ TEST(Config, NamesOfFoldersStayFolders) {
   EXPECT_THROW(parse("name: " + std::string(101, 'a')), UsageError);
   EXPECT_THROW(parse("dataset: \"a\\nb\""), UsageError);
   EXPECT_THROW(parse("dataset: " + std::string(5000, 'a')), UsageError);
+  // what no file of ours could hold: half a character, as a path in Latin-1 has it
+  EXPECT_THROW(parse("{}", {"dataset=/data/\xfc.hdf5"}), UsageError);
+  for (const char* broken :
+       {"\xc3", "\xed\xa0\x80", "\xe0\x80\xaf", "\xf0\x80\x80\xaf", "\xf4\x90\x80\x80"}) {
+    EXPECT_THROW(parse("{}", {std::string("dataset=/data/") + broken}), UsageError) << broken;
+    EXPECT_THROW(parse(std::string("dataset: \"") + broken + "\""), UsageError) << broken;
+  }
+  EXPECT_EQ(parse("{}", {"dataset=/\xf0\x9f\x98\x80"}).dataset, "/\xf0\x9f\x98\x80");
 }
 
 // --- messages: file, line, key, found, allowed, cure ---

@@ -97,6 +97,11 @@ TEST(Quantization, EqualReturnsMakeOneBin) {
   EXPECT_EQ(groups_of(run(DecompositionKind::kQuantization, 4, 9, {7, 7, 7})), (Groups{{0, 1, 2}}));
 }
 
+TEST(Quantization, BinsOfTheLargestReturnsAreFinite) {
+  const auto result = run(DecompositionKind::kQuantization, 10'000'000, 3, {-1e300, 0.0, 1e300});
+  EXPECT_EQ(groups_of(result), (Groups{{0}, {1}, {2}}));
+}
+
 TEST(Quantization, DrawsAtMostMFromABin) {
   std::vector<double> returns(40, 0.0);
   returns.push_back(100.0);
@@ -189,6 +194,7 @@ TEST(Decompose, RefusesWhatCannotBeCut) {
   EXPECT_THROW(run(DecompositionKind::kRank, 2, 2, {}), DataError);
   EXPECT_THROW(run(DecompositionKind::kRank, 2, 2, {1, 2}, 0, {0, 0}), DataError);
   EXPECT_THROW(run(DecompositionKind::kRank, 2, 2, {1, std::nan("")}), DataError);
+  EXPECT_THROW(run(DecompositionKind::kRank, 2, 2, {1, 1e301}), DataError);
   EXPECT_THROW(run(DecompositionKind::kRank, 0, 2, {1, 2}), UsageError);
   EXPECT_THROW(run(DecompositionKind::kRank, 2, 0, {1, 2}), UsageError);
   EXPECT_THROW(run(DecompositionKind::kRank, 2, 2, {1, 2}, 0, {1}), RunError);

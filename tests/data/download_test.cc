@@ -375,6 +375,27 @@ TEST_F(DownloadTest, AFileOfUnknownSizeHasALimit) {
   expect_only_the_right_file();
 }
 
+TEST_F(DownloadTest, TheRestOfAFileOfUnknownSizeHasTheSameLimit) {
+  const std::vector<std::string> headers = {"ETag: \"one\"", "Transfer-Encoding: chunked"};
+  const std::string chunk = "2710\r\n" + content_.substr(0, kCut) + "\r\n";
+  const HttpServer server(Script({always(http_answer("200 OK", headers, chunk)), good()}));
+  DownloadOptions limited = unknown_options(server.url());
+  limited.max_bytes = static_cast<int64_t>(content_.size()) - 1;
+  error_of<RunError>(limited);
+  expect_part();
+  EXPECT_THAT(error_of<DataError>(limited), HasSubstr("--max-bytes"));
+  EXPECT_FALSE(std::filesystem::exists(file(kName)));
+}
+
+TEST_F(DownloadTest, EndlessHeadersAreNotKept) {
+  std::string many;
+  for (int i = 0; i < 2000; ++i) many += "X-" + std::to_string(i) + ": y\r\n";
+  const HttpServer server(always("HTTP/1.1 200 OK\r\nConnection: close\r\n" + many +
+                                 content_length(content_) + "\r\n\r\n" + content_));
+  download_dataset(kId, options(server.url()));
+  expect_only_the_right_file();
+}
+
 TEST_F(DownloadTest, ErrorsAndWebPagesAreNoData) {
   const std::string page = "<!DOCTYPE html><title>Moved</title>";
   const std::vector<std::pair<std::string, std::string>> failures = {

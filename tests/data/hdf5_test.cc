@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "data/hdf5_io.h"
 #include "drop/base/error.h"
 #include "drop/base/files.h"
 #include "support/paths.h"
@@ -48,6 +49,16 @@ TEST(ReadHdf5Array, NamesWhatIsWrong) {
               HasSubstr("not an HDF5 file"));
   EXPECT_THAT(error_of(testing::fixture("broken_soft_link.hdf5"), "elsewhere/observations"),
               HasSubstr("external link"));
+}
+
+TEST(ReadHdf5Array, AChunkThatTheFileCannotHoldIsRefused) {
+  const testing::TemporaryFolder folder;
+  const std::string path = folder.file("chunk.h5");
+  Hdf5Handle file = create_hdf5_in_memory(path);
+  // ten rows in a chunk of 2^27: nothing is written, so nothing of it is in the file
+  create_hdf5_array(file.get(), "states", H5T_IEEE_F32LE, {10, 2}, int64_t{1} << 27);
+  save_hdf5(file, path);
+  EXPECT_THAT(error_of(path, "states"), HasSubstr("chunks of 1.0 GiB"));
 }
 
 TEST(ReadHdf5Array, ReadsFlagsAndTellsTheTypeInTheFile) {

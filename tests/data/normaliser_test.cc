@@ -40,6 +40,22 @@ TEST(Normaliser, OneRowHasNoSpread) {
   EXPECT_FLOAT_EQ(normaliser.std[0], 1e-3F);
 }
 
+TEST(Normaliser, AConstantFarFromZeroBecomesZero) {
+  std::vector<float> rows(1001, 1e20F);
+  const Normaliser normaliser = fit_normaliser(rows, 1);
+  EXPECT_FLOAT_EQ(normaliser.std[0], static_cast<float>(kStdOffset));
+  normaliser.apply(rows);
+  EXPECT_EQ(rows, std::vector<float>(1001, 0.0F));
+}
+
+TEST(Normaliser, RefusesASpreadThatFloat32CannotHold) {
+  EXPECT_THROW(fit_normaliser(std::vector<float>{3e38F, -3e38F}, 1), DataError);
+  const Normaliser normaliser = fit_normaliser(std::vector<float>{1e38F, -1e38F}, 1);
+  std::vector<float> rows = {1e38F, -1e38F};
+  normaliser.apply(rows);
+  EXPECT_EQ(rows, (std::vector<float>{1.0F, -1.0F}));
+}
+
 TEST(Normaliser, RefusesPartsOfRows) {
   EXPECT_THROW(fit_normaliser(std::vector<float>{1, 2, 3}, 2), RunError);
   EXPECT_THROW(fit_normaliser(std::vector<float>{}, 2), DataError);

@@ -67,6 +67,17 @@ TEST_F(CsvSink, ResumeDropsLaterStepsAndKeepsTheRest) {
             std::string(kHeader) + "100,1,a,1\n200,2,a,nan\n200,2,b,-inf\n300,3.5,a,4\n");
 }
 
+TEST_F(CsvSink, WhatIsSaidAgainOfTheResumedStepStaysOneRow) {
+  const std::string there = std::string(kHeader) + "100,1,a,1\n200,2,a,1\n";
+  given(there);
+  auto sink = make_csv_sink(path_, 200);
+  // the same value again, another value, another name; and the same of another step
+  sink->write(200, 5, {{"a", 1}, {"a", 2}, {"b", 1}});
+  sink->write(300, 6, {{"a", 1}});
+  sink->flush();
+  EXPECT_EQ(content(), there + "200,5,a,2\n200,5,b,1\n300,6,a,1\n");
+}
+
 TEST_F(CsvSink, ResumeDropsATornLastLineEvenIfItLooksWhole) {
   // "0.12" may be the beginning of 0.125
   given(std::string(kHeader) + "100,1,a,1\n200,2,a,0.12");

@@ -114,11 +114,22 @@ TEST_F(CheckpointTest, RefusesWrongShapesNamesVersionsAndConfigs) {
            return t.first == "target_score.score_encoder.1.bias";
          });
        }},
-      {"score.score_encoder",
+      {"task_embedding.encoder.0.weight",
        [](SafetensorsFile& f) {
          f.metadata["config"] = "model: {hidden_width: 65536, embedding_dim: 2}\n";
        }},
       {"format_version", [](SafetensorsFile& f) { f.metadata["format_version"] = "2"; }},
+      {"step", [](SafetensorsFile& f) { f.metadata["step"] = "1e300"; }},
+      {"step", [](SafetensorsFile& f) { f.metadata["step"] = "2.5"; }},
+      {"embeddings",
+       [&](SafetensorsFile& f) {
+         tensor_of(f, "embeddings") = at::zeros({0, 2});
+       }},
+      {"normaliser.state_mean",
+       [&](SafetensorsFile& f) { tensor_of(f, "normaliser.state_mean") = at::zeros({0}); }},
+      // sizes that would ask for more memory than the file has bytes
+      {"policy.state_encoder.0.weight",
+       [&](SafetensorsFile& f) { tensor_of(f, "normaliser.state_mean") = at::zeros({100000}); }},
       {"config", [](SafetensorsFile& f) { f.metadata["config"] = "train: {discont: 0.5}\n"; }},
       {"reward_scale", [](SafetensorsFile& f) { f.metadata["reward_scale"] = "nan"; }},
       {"state_std",

@@ -5,11 +5,13 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
 #include "support/paths.h"
+#include "support/safetensors_repair.h"
 
 namespace drop {
 namespace {
@@ -59,6 +61,56 @@ TEST(Safetensors, EveryTruncationIsRefused) {
   std::vector<std::byte> longer = bytes;
   longer.push_back(std::byte{0});
   EXPECT_THROW(parse_safetensors(longer, "longer"), DataError);
+}
+
+// a file with right hashes, whose header holds `tensors` beside the metadata
+std::vector<std::byte> hashed_file(const std::string& tensors, size_t payload_bytes) {
+  const std::string zeros(64, '0');
+  const std::string header = R"({"__metadata__":{"header_sha256":")" + zeros +
+                             R"(","payload_sha256":")" + zeros + R"("},)" + tensors + "}";
+  std::vector<std::byte> bytes(8 + header.size() + payload_bytes);
+  const uint64_t length = header.size();
+  std::memcpy(bytes.data(), &length, sizeof length);
+  std::memcpy(bytes.data() + 8, header.data(), header.size());
+  testing::repair_hashes(bytes);
+  return bytes;
+}
+
+std::string tensor_entry(const std::string& name, const std::string& shape, size_t begin,
+                         size_t end) {
+  return "\"" + name + R"(":{"dtype":"U8","shape":[)" + shape + R"(],"data_offsets":[)" +
+         std::to_string(begin) + "," + std::to_string(end) + "]}";
+}
+
+TEST(Safetensors, SizesThatCannotBeAreRefusedBeforeMemoryIsTaken) {
+  const std::string bytes_of_data = tensor_entry("data", "100", 0, 100);
+  const auto parsed = [&](const std::string& tensor) {
+    return parse_safetensors(hashed_file(bytes_of_data + "," + tensor, 100), "made");
+  };
+  // an empty tensor is one, however its other axes stand beside the file's size
+  EXPECT_EQ(parsed(tensor_entry("empty", "0,4", 100, 100)).tensors.size(), 2u);
+  std::string huge = "0";
+  for (int axis = 0; axis < 12; ++axis) huge += ",100";
+  EXPECT_THROW(parsed(tensor_entry("empty", huge, 100, 100)), DataError);
+  EXPECT_THROW(parsed(tensor_entry("empty", "100,100,0", 100, 100)), DataError);
+  EXPECT_THROW(parsed(tensor_entry("huge", "18446744073709551615", 100, 100)), DataError);
+  EXPECT_THROW(parsed(tensor_entry("negative", "-1", 100, 100)), DataError);
+  EXPECT_THROW(parsed(tensor_entry("none", "1", 100, 100)), DataError);
+  EXPECT_THROW(parsed(tensor_entry("some", "0", 100, 101)), DataError);
+  // nor is a header parsed that is larger than any of ours
+  const std::string padding(300 << 10, ' ');
+  EXPECT_THROW(parse_safetensors(hashed_file(bytes_of_data + padding, 100), "made"), DataError);
+}
+
+TEST(Safetensors, ANameWithControlCharactersMakesOneLine) {
+  try {
+    parse_safetensors(hashed_file(tensor_entry("a\\n\\u001b[31mb", "1", 5, 6), 1), "made");
+    FAIL();
+  } catch (const DataError& error) {
+    for (const char letter : std::string(error.what())) {
+      EXPECT_GE(static_cast<unsigned char>(letter), 0x20) << error.what();
+    }
+  }
 }
 
 TEST(Safetensors, NamesTheElementThatIsNotFinite) {

@@ -189,11 +189,17 @@ class ShellTest(unittest.TestCase):
         self.assertEqual([line for line in self.calls() if not line.startswith("pip")],
                          ["cmake --preset release"])
 
-    def test_full_says_what_it_does_not_do(self):
+    def test_full_adds_the_other_tools(self):
         environment = self.with_build_tools()
-        status, _, errors = self.call("test.sh", "--full", "--release-only", **environment)
-        self.assertEqual(status, 0)
-        self.assertIn("no ThreadSanitizer, fuzzing or valgrind pass yet", errors)
+        status, _, errors = self.call("test.sh", "--full", **environment)
+        self.assertEqual(status, 0, errors)
+        calls = self.calls()
+        self.assertEqual([line.split()[1] for line in calls if line.startswith("ctest")],
+                         ["release", "asan-ubsan", "tsan"])
+        # what is not installed is skipped, and said to be
+        for tool in ("valgrind", "clang-tidy"):
+            self.assertIn(f"no {tool} here, nothing checked", errors)
+        self.assertEqual(self.call("test.sh", "--full", "--release-only", **environment)[0], 2)
 
     # ---- quickstart.sh ----
 
@@ -262,7 +268,7 @@ class ShellTest(unittest.TestCase):
     # ---- all ----
 
     def test_help_and_unknown_options(self):
-        for script in ("setup.sh", "test.sh", "quickstart.sh", "fetch_adroit.sh"):
+        for script in ("setup.sh", "test.sh", "quickstart.sh", "fetch_adroit.sh", "analyse.sh", "fuzz.sh"):
             with self.subTest(script):
                 status, output, _ = self.call(script, "--help")
                 self.assertEqual(status, 0)

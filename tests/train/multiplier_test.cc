@@ -44,6 +44,20 @@ TEST(Multiplier, LogMovesByItsRateAtFirstAndIsCapped) {
   EXPECT_NEAR(value_of(high), 1e6, 1e-3);
 }
 
+// the cap's logarithm rounds up in float32
+TEST(Multiplier, NoFormExceedsTheCapInFloat32) {
+  for (const MultiplierForm form :
+       {MultiplierForm::kHinge, MultiplierForm::kProjected, MultiplierForm::kLog}) {
+    SCOPED_TRACE(to_string(form));
+    Multiplier multiplier(form, 1e6, 10.0, 2.0, at::TensorOptions(at::kFloat));
+    for (const float violated : {5.0F, 1e12F, 1e30F}) {
+      multiplier.update(at::full({}, violated, at::kFloat));
+      EXPECT_LE(value_of(multiplier), 1e6);
+      EXPECT_GT(value_of(multiplier), 0.99e6);
+    }
+  }
+}
+
 TEST(Multiplier, StateSharesMemory) {
   Multiplier from = make(MultiplierForm::kLog, 1.0, 0.1);
   for (int i = 0; i < 3; ++i) from.update(gap(3.0 + i));

@@ -28,9 +28,9 @@ foreach(dir IN LISTS cuda_lib_dirs)
 endforeach()
 target_link_libraries(drop_torch INTERFACE
   "${TORCH_ROOT}/lib/libtorch_cpu.so" "${TORCH_ROOT}/lib/libc10.so")
-# at::parallel_for is inlined into our code and is a plain loop there without OpenMP. The runtime is
-# the wheel's own, so that there is one pool of threads
-target_compile_options(drop_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+# at::parallel_for is inlined into our code and is a plain loop there without OpenMP (as with Clang,
+# whose OpenMP is another one). The runtime is the wheel's own, so that there is one pool of threads
+target_compile_options(drop_torch INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fopenmp>)
 target_link_libraries(drop_torch INTERFACE "${TORCH_ROOT}/lib/libgomp.so.1")
 if(DROP_CUDA)
   if(NOT EXISTS "${site_packages}/nvidia/cublas" AND NOT EXISTS "${site_packages}/nvidia/cu13/lib/libcublas.so.13")

@@ -15,14 +15,22 @@ enum class ExitStatus : int {
 };
 
 /// Base of all errors that a user can cause or cure. The message is one line that names the file,
-/// the line or key, what was found, what is allowed and the cure.
+/// the line or key, what was found, what is allowed and the cure; control characters, which names
+/// and texts out of files may hold, become blanks.
 class Error : public std::runtime_error {
  public:
   Error(ExitStatus status, const std::string& message)
-      : std::runtime_error(message), status_(status) {}
+      : std::runtime_error(one_line(message)), status_(status) {}
   ExitStatus status() const noexcept { return status_; }
 
  private:
+  static std::string one_line(std::string text) {
+    for (char& letter : text) {
+      if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) letter = ' ';
+    }
+    return text;
+  }
+
   ExitStatus status_;
 };
 

@@ -23,6 +23,11 @@ std::filesystem::path output_path(const std::filesystem::path& path);
 /// work whose result goes there.
 void require_writable(const std::filesystem::path& path);
 
+/// Removes from a folder, not from those below, the temporary files of `write_file_atomically`
+/// whose process is gone (killed on this machine). Not to be called while this process writes
+/// there.
+void remove_leftovers(const std::filesystem::path& folder);
+
 /// The whole content of a file; throws DataError when it is missing or cannot be read.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
 std::string read_text_file(const std::filesystem::path& path);
@@ -31,7 +36,8 @@ std::string read_text_file(const std::filesystem::path& path);
 void create_folders(const std::filesystem::path& path);
 
 /// An exclusive lock on a folder (flock on `FOLDER/run.lock`): it dies with its process, however
-/// that ends. Throws UsageError when another process holds it.
+/// that ends. Throws UsageError when another process holds it, RunError when the file cannot be
+/// made. On a file system without locks it holds nothing.
 class FolderLock {
  public:
   explicit FolderLock(const std::filesystem::path& folder);

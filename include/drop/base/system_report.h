@@ -15,10 +15,14 @@ Report build_report();
 /// This machine: CPU model, logical cores that this process may use, memory, SIMD features.
 Report machine_report();
 
+/// The CPU's frequency as the system tells it; 0 where it does not.
+double cpu_megahertz();
+
 /// Version of the project, e.g. "0.1.0".
 std::string project_version();
 
-/// Cores that this process may run on (its affinity mask), at least 1.
+/// Cores that this process may run on: its affinity mask, within the CPU quota of its control
+/// group; at least 1.
 int available_cores();
 
 }  // namespace drop

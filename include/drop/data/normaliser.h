@@ -16,6 +16,10 @@ struct Normaliser {
   void apply(std::span<float> states) const;
 };
 
+/// What is added to each standard deviation: the divisor of a dimension that never changes.
+inline constexpr double kStdOffset = 1e-3;
+
+/// Throws DataError for a dimension whose spread float32 cannot hold.
 /// @param observations  row-major [rows, state_dim], rows >= 1
 Normaliser fit_normaliser(std::span<const float> observations, int64_t state_dim);
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 
 #include "drop/config/config.h"
 #include "drop/nn/runtime.h"
@@ -14,10 +16,11 @@ class RunEvaluator : public TrainingEvaluator {
  public:
   RunEvaluator(Config config, const RunFolder& folder, const Runtime& runtime,
                std::string dataset_id);
-  bool done(int64_t step) const override;
   MetricValues evaluate(const std::filesystem::path& checkpoint, int64_t step) override;
 
  private:
+  struct Outcome;  // what is logged of one rule
+  std::optional<Outcome> recall(int64_t step, InferenceRuleKind rule) const;
   std::filesystem::path file_of(int64_t step, InferenceRuleKind rule) const;
 
   Config config_;

@@ -25,7 +25,8 @@ class MetricSink {
 
 /// `metrics.csv` in long form: step,wall_time_s,name,value. When the file exists, rows of later
 /// steps than `resume_step` are dropped first (a killed run may have logged beyond its last
-/// checkpoint), a torn last line as well, and the rest is kept. Values are written with the fewest
+/// checkpoint), a torn last line as well, and the rest is kept; what is written again of
+/// `resume_step` itself, with the same value, stays one row. Values are written with the fewest
 /// digits that read back as the same double, NaN and infinities as nan, inf, -inf. Throws RunError
 /// when it cannot be written, DataError when the file that exists is no metrics file.
 std::unique_ptr<MetricSink> make_csv_sink(const std::filesystem::path& file, int64_t resume_step);

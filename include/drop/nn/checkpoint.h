@@ -2,14 +2,17 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "drop/config/config.h"
 #include "drop/data/normaliser.h"
 #include "drop/nn/drop_model.h"
+#include "drop/nn/safetensors.h"
 
 namespace drop {
 
@@ -45,12 +48,23 @@ struct TrainedModel {
 /// Version of the checkpoint's layout that this program writes.
 inline constexpr int kCheckpointFormatVersion = 1;
 
-/// Writes a checkpoint (design 3.3) atomically: parameters, multiplier, normaliser, embeddings and
-/// a self-test vector: four raw states with the actions and scores of rule `best`.
-/// Refuses (RunError) to write parameters that are not finite.
+/// Throws DataError for a file whose metadata name another version, or none.
+void require_format_version(const SafetensorsFile& file, const std::string& source);
+
+/// The bytes of a checkpoint (design 3.3): parameters, multiplier, normaliser, embeddings and a
+/// self-test vector: four raw states with the actions and scores of rule `best`.
+/// Refuses (RunError) parameters that are not finite.
+/// @param path             where it will lie, for that error's message
 /// @param embeddings       z_0 ... z_{N-1}, where deployment starts from [N, d]
 /// @param selftest_states  [4, state_dim], raw
 /// @param multiplier       lambda itself
+std::vector<std::byte> serialise_checkpoint(const std::filesystem::path& path,
+                                            const ModelOrigin& origin, const DropModel& model,
+                                            const at::Tensor& embeddings, double multiplier,
+                                            const Normaliser& normaliser,
+                                            const at::Tensor& selftest_states);
+
+/// Writes such a checkpoint atomically.
 void save_checkpoint(const std::filesystem::path& path, const ModelOrigin& origin,
                      const DropModel& model, const at::Tensor& embeddings, double multiplier,
                      const Normaliser& normaliser, const at::Tensor& selftest_states);

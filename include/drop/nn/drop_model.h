@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "drop/base/random.h"
 #include "drop/config/config.h"
@@ -31,6 +32,9 @@ struct ModelShape {
     return embedding == EmbeddingKind::kTable && bounded_embedding ? 1.0 : 2.0;
   }
 };
+
+/// Names and shapes of all of a model's parameters: the trained ones, then target_score.*
+std::vector<ParameterSpec> parameter_specs(const ModelShape& shape);
 
 /// phi(z|n): one-hot sub-task -> embedding, in [-1, 1]^d if bounded (paper, Figure 9: Enc_0). The
 /// one-hot product is a row look-up, so the network runs on its N possible inputs only.

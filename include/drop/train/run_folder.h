@@ -18,6 +18,8 @@ struct RunStatus {
   int64_t step = 0;
   double steps_per_second = 0.0;
   double eta_s = 0.0;
+  /// Steps of checkpoints that only a signal asked for: to be removed once a later one stands.
+  std::vector<int64_t> interim_steps = {};
 };
 
 /// A run's folder (design 3.2): where each file lies, and its lock.
@@ -30,7 +32,8 @@ class RunFolder {
   /// True when the folder already holds a run.
   static bool holds_run(const std::filesystem::path& path);
 
-  /// Creates the folder where needed and takes its lock.
+  /// Creates the folder where needed, takes its lock and removes the temporary files that killed
+  /// processes left.
   explicit RunFolder(std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
@@ -52,6 +55,9 @@ class RunFolder {
 
   /// Removes all but the newest `keep` checkpoint pairs and step 0.
   void rotate_checkpoints(int64_t keep) const;
+
+  /// Removes the checkpoint pair of one step.
+  void remove_checkpoint(int64_t step) const;
 
  private:
   std::filesystem::path path_;

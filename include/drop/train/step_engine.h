@@ -17,7 +17,8 @@ namespace drop {
 
 /// Everything that training changes: what a checkpoint pair must hold to continue exactly.
 struct TrainState {
-  /// Fresh state: networks initialised from the stream "init".
+  /// Fresh state: networks initialised from the stream "init". The constraint's threshold, in
+  /// scaled units, is clipped to +-1e12.
   TrainState(const ModelShape& shape, const TrainConfig& config, double reward_scale, uint64_t seed,
              const at::TensorOptions& options);
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,10 +22,8 @@ namespace drop {
 class TrainingEvaluator {
  public:
   virtual ~TrainingEvaluator() = default;
-  /// True when this step's evaluation is already on disk (a resumed run does not repeat it).
-  virtual bool done(int64_t step) const = 0;
-  /// Evaluates a checkpoint and returns what to log ("eval/best/return", ...). May throw
-  /// Interrupted.
+  /// Evaluates a checkpoint and returns what to log ("eval/best/return", ...). What an earlier
+  /// session left on disk of this step is not measured again. May throw Interrupted.
   virtual MetricValues evaluate(const std::filesystem::path& checkpoint, int64_t step) = 0;
 };
 
@@ -36,6 +35,8 @@ struct TrainerInputs {
   at::Tensor selftest_states;  ///< [4, state_dim], raw
   bool quiet = false;
   TrainingEvaluator* evaluator = nullptr;  ///< may be null: no evaluation
+  /// What no score of such data can honestly exceed, in scaled units: a warning tenfold above it.
+  double largest_score = std::numeric_limits<double>::infinity();
 };
 
 /// The training loop of one seed's run: steps, metrics, checkpoints, evaluations, status, signals.
@@ -61,8 +62,12 @@ class Trainer {
   struct Clock;
   void write_status(const std::string& state);
   void log_and_save_if_due();
-  void save();
+  void save(bool interim = false);
+  void remove_old_checkpoints();
   void log_metrics();
+  void warn_of_explosion(const StepMetrics& metrics);
+  void warn_of_collapse(const EmbeddingHealth& health);
+  void warn_of_silent_encoder(double divergence);
   void check_finite();
   bool evaluation_due() const;
   void evaluate_if_due();
@@ -76,7 +81,9 @@ class Trainer {
   size_t seed_index_;
   std::vector<std::unique_ptr<MetricSink>> sinks_;
   std::unique_ptr<Clock> clock_;
+  std::vector<int64_t> interim_steps_;  // of checkpoints that only a signal asked for
   bool warned_collapse_ = false;
+  bool warned_explosion_ = false;
 };
 
 /// Restores the newest checkpoint pair of a run that passes all checks; newer ones that do not are

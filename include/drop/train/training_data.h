@@ -21,11 +21,14 @@ struct TrainingData {
   Normaliser normaliser;
   at::Tensor selftest_states;    ///< four raw states spread over the file [4, state_dim]
   ModelOrigin origin;            ///< all but config and step
+  double largest_score = 0.0;    ///< scaled; no discounted return of such rewards can exceed it
   nlohmann::ordered_json facts;  ///< for provenance.json
 };
 
-/// Finds and reads the config's data set, fits the normaliser and the score scale. Throws DataError
-/// when it has no usable trajectory.
+/// Finds and reads the config's data set, fits the normaliser and the score scale; warns of data
+/// that teach nothing (docs/algorithm.md, "Odd data"). Throws DataError when it has no usable
+/// trajectory or values that float32 training cannot carry, UsageError for such a
+/// train.reward_scale.
 TrainingData prepare_training_data(const Config& config);
 
 /// The sub-tasks of one seed's run. A CVAE learns from all transitions alike: one sub-task.

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +20,14 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 /// @param replay  tensors to be kept besides: the replay buffer of online fine-tuning
 void save_training_file(const std::filesystem::path& path, const TrainState& state,
                         const std::filesystem::path& checkpoint, const NamedTensors& replay = {});
+
+/// Writes both halves of a pair, the training half first: where there is a checkpoint, there is all
+/// that resuming needs, whenever the process was killed.
+/// @param checkpoint_bytes  from `serialise_checkpoint`
+void save_training_pair(const std::filesystem::path& checkpoint,
+                        std::span<const std::byte> checkpoint_bytes,
+                        const std::filesystem::path& training, const TrainState& state,
+                        const NamedTensors& replay = {});
 
 /// Restores a state from a checkpoint pair; the model must have the checkpoint's shape. Verifies
 /// both files and that they belong together. Throws DataError. Returns what was kept besides.

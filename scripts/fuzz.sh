@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Fuzzing: random and deliberate nonsense for the readers of checkpoints, data files and configs.
+#
+#   ./scripts/fuzz.sh [SECONDS] [TARGET...]
+#
+#   SECONDS  for each target (default: 60)
+#   TARGET   of: checkpoint, config, hdf5, safetensors (default: all)
+#
+# Builds the targets of tests/fuzz with Clang's libFuzzer, AddressSanitizer and UBSan into build/fuzz
+# and runs them one after the other. Prints a line for each: runs, features of the code reached,
+# findings. What is found lies in build/fuzz/findings, each input beside a .txt with the command that
+# repeats it. Interesting inputs are kept in build/fuzz/corpus and go on being used.
+#
+# Exit status: 0 nothing found, or skipped without Clang; 1 a finding, or a target that does not run;
+# 2 wrong usage.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+all=(safetensors checkpoint hdf5 config)
+seconds=60
+targets=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -h | --help)
+      print_help
+      exit 0
+      ;;
+    safetensors | checkpoint | hdf5 | config) targets+=("$1") ;;
+    *)
+      [[ "$1" =~ ^[1-9][0-9]{0,5}$ ]] || fail 2 "unknown option '$1'; known: SECONDS, ${all[*]}, --help"
+      seconds="$1"
+      ;;
+  esac
+  shift
+done
+if [ "${#targets[@]}" -eq 0 ]; then targets=("${all[@]}"); fi
+
+cd "$repo_root"
+fuzz=build/fuzz
+mkdir -p "$fuzz"
+# a compiler without the fuzzer's runtime fails here
+if ! command -v clang++ >/dev/null ||
+  ! echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' |
+  clang++ -fsanitize=fuzzer -x c++ - -o "$fuzz/probe" 2>/dev/null; then
+  say "skipped: no clang with libFuzzer (apt-get install clang)"
+  exit 0
+fi
+
+if ! build_preset fuzz >"$fuzz/build.log" 2>&1; then
+  tail -n 30 "$fuzz/build.log" >&2
+  fail 1 "the build failed; its whole output: $fuzz/build.log"
+fi
+
+# ---- what to start from: small files that are here, and checkpoints made for it
+seeds="$fuzz/seeds"
+mkdir -p "$seeds/hdf5" "$seeds/config" "$fuzz/findings"
+find tests/fixtures -name '*.hdf5' -size -40k -exec cp -t "$seeds/hdf5" {} +
+find configs -name '*.yaml' -not -path '*/sweeps/*' -exec cp -t "$seeds/config" {} +
+"$fuzz/bin/make_seeds" "$seeds/checkpoint" || fail 1 "make_seeds failed (message above)"
+rm -rf "$seeds/safetensors"
+cp -r "$seeds/checkpoint" "$seeds/safetensors"
+
+export ASAN_OPTIONS="detect_leaks=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
+export LSAN_OPTIONS="suppressions='$repo_root/tests/lsan.supp':print_suppressions=0"
+
+# options_of TARGET: a limit for one allocation finds those that a file's claim alone decides
+options_of() {
+  case "$1" in
+    safetensors | checkpoint) echo "-max_len=32768 -timeout=10 -malloc_limit_mb=256 -dict=tests/fuzz/json.dict" ;;
+    config) echo "-max_len=16384 -timeout=10 -malloc_limit_mb=64 -dict=tests/fuzz/yaml.dict" ;;
+    # the crash guard gives a child 60 s; HDF5 leaks by itself where it refuses
+    hdf5) echo "-max_len=40960 -timeout=150 -malloc_limit_mb=600 -detect_leaks=0" ;;
+  esac
+}
+
+# last_number PATTERN FILE: the last number behind PATTERN; 0 without any
+last_number() { grep -oE "$1 *[0-9]+" "$2" | tail -n 1 | grep -oE '[0-9]+$' || echo 0; }
+
+# keep_finding TARGET LOG: the input that the log names, and how to try it again
+keep_finding() {
+  local target="$1" log="$2" input name
+  input="$(grep -oE 'Test unit written to .*' "$log" | tail -n 1 | sed 's/^Test unit written to //')" || true
+  name="$target-$(basename "${input:-no-input}")"
+  if [ -f "$input" ]; then cp "$input" "$fuzz/findings/$name"; fi
+  {
+    echo "# from $repo_root; UBSAN_OPTIONS=print_stacktrace=1 shows more"
+    echo "$fuzz/bin/${target}_fuzz $(options_of "$target") $fuzz/findings/$name"
+    echo
+    tail -n 60 "$log"
+  } >"$fuzz/findings/$name.txt"
+  say "finding: $fuzz/findings/$name.txt"
+}
+
+failed=0
+for target in "${targets[@]}"; do
+  log="$fuzz/$target.log"
+  corpus="$fuzz/corpus/$target"
+  artifacts="$fuzz/artifacts/$target"
+  rm -rf "$artifacts"  # children of the crash guard may leave some here that mean nothing
+  mkdir -p "$corpus" "$artifacts"
+  read -r -a options <<<"$(options_of "$target")"
+  status=0
+  # killed where even the fuzzer's own limits do not help
+  timeout -k 10 $((seconds + 300)) "$fuzz/bin/${target}_fuzz" -max_total_time="$seconds" -rss_limit_mb=3072 \
+    -print_final_stats=1 -artifact_prefix="$artifacts/" "${options[@]}" "$corpus" "$seeds/$target" \
+    >"$log" 2>&1 || status=$?
+  findings=0
+  if [ "$status" -ne 0 ]; then
+    findings=1
+    failed=1
+    keep_finding "$target" "$log"
+  fi
+  printf '%-12s Done %s runs in %s s, %s features, %s findings\n' "$target" \
+    "$(last_number 'stat::number_of_executed_units:' "$log")" "$seconds" "$(last_number 'ft:' "$log")" "$findings"
+done
+exit "$failed"

@@ -1,0 +1,103 @@
+#include "drop/base/machine_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "support/paths.h"
+
+namespace drop {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+// control groups in a folder of the test's own
+class ControlGroupTest : public ::testing::Test {
+ protected:
+  void belong_to(const std::string& lines) { write("membership", lines); }
+  void write(const std::string& name, const std::string& text) {
+    std::filesystem::create_directories((folder_.path() / name).parent_path());
+    std::ofstream(folder_.path() / name) << text;
+  }
+  ControlGroups groups() const { return {folder_.path() / "root", folder_.path() / "membership"}; }
+
+ private:
+  testing::TemporaryFolder folder_;
+};
+
+TEST_F(ControlGroupTest, WithoutGroupsThereIsNoLimit) {
+  EXPECT_TRUE(std::isinf(cpu_quota(groups())));
+  EXPECT_TRUE(std::isinf(memory_limit(groups())));
+  belong_to("0::/a/b\nnonsense\n");
+  EXPECT_TRUE(std::isinf(cpu_quota(groups())));
+}
+
+TEST_F(ControlGroupTest, TheTightestGroupOfVersion2Counts) {
+  belong_to("0::/job/step\n");
+  write("root/job/step/cpu.max", "max 100000\n");
+  write("root/job/step/memory.max", "max\n");
+  EXPECT_TRUE(std::isinf(cpu_quota(groups())));
+  EXPECT_TRUE(std::isinf(memory_limit(groups())));
+  write("root/job/cpu.max", "150000 100000\n");
+  write("root/job/memory.max", "1073741824\n");
+  EXPECT_DOUBLE_EQ(cpu_quota(groups()), 1.5);
+  EXPECT_DOUBLE_EQ(memory_limit(groups()), 0x1p30);
+  // inside a container only the root is seen
+  belong_to("0::/somewhere/else\n");
+  EXPECT_TRUE(std::isinf(cpu_quota(groups())));
+  write("root/cpu.max", "400000 100000\n");
+  EXPECT_DOUBLE_EQ(cpu_quota(groups()), 4.0);
+}
+
+TEST_F(ControlGroupTest, Version1HasAGroupForEachController) {
+  belong_to("9:name=systemd:/\n4:memory:/job\n2:cpu,cpuacct:/job\n");
+  write("root/cpu/job/cpu.cfs_quota_us", "-1\n");
+  write("root/cpu/job/cpu.cfs_period_us", "100000\n");
+  write("root/memory/job/memory.limit_in_bytes", "9223372036854771712\n");
+  EXPECT_TRUE(std::isinf(cpu_quota(groups())));
+  EXPECT_TRUE(std::isinf(memory_limit(groups())));
+  write("root/cpu/job/cpu.cfs_quota_us", "250000\n");
+  write("root/memory/job/memory.limit_in_bytes", "4096\n");
+  EXPECT_DOUBLE_EQ(cpu_quota(groups()), 2.5);
+  EXPECT_DOUBLE_EQ(memory_limit(groups()), 4096.0);
+}
+
+TEST(MachineCheck, SomeMemoryIsFree) {
+  EXPECT_GT(free_memory(), 0.0);
+  EXPECT_TRUE(std::isfinite(free_memory()));
+}
+
+TEST(MachineCheck, EveryFindingHasACure) {
+  for (const Finding& finding : machine_findings()) {
+    EXPECT_FALSE(finding.what.empty());
+    EXPECT_FALSE(finding.cure.empty());
+  }
+}
+
+TEST(FolderFindings, AnOrdinaryFolderIsFineAndStaysEmpty) {
+  const testing::TemporaryFolder folder;
+  for (const Finding& finding : folder_findings(folder.path()))
+    EXPECT_THAT(finding.what, HasSubstr("are free on this disk"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(FolderFindings, AFolderThatCannotBeWrittenIsSaid) {
+  const testing::TemporaryFolder folder;
+  const auto missing = folder_findings(folder.path() / "missing");
+  ASSERT_THAT(missing, SizeIs(1));
+  EXPECT_THAT(missing[0].what, HasSubstr("no file can be made here"));
+  EXPECT_THAT(missing[0].cure, HasSubstr("--out"));
+  if (::geteuid() == 0) GTEST_SKIP() << "root writes anywhere";
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_read);
+  EXPECT_THAT(folder_findings(folder.path()), SizeIs(1));
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
+}
+
+}  // namespace
+}  // namespace drop
