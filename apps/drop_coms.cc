@@ -137,6 +137,15 @@ EvaluationResult evaluate(const ComsModel& model, const TrainingData& data,
   return result;
 }
 
+// what ended the run is told, not that it could not be noted down (a full disk)
+void note_end(const RunFolder& folder, const std::string& state) {
+  try {
+    folder.write_status({state});
+  } catch (const Error& error) {
+    log().warn("{}", error.what());
+  }
+}
+
 void run(const ProgramOptions& options) {
   std::vector<std::string> overrides = options.overrides;
   if (!options.seed.empty()) overrides.push_back("seed=" + options.seed);
@@ -193,10 +202,10 @@ void run(const ProgramOptions& options) {
     folder.write_status({"finished", config.train.steps});
     std::fputs(format_table(results).c_str(), stdout);
   } catch (const Interrupted&) {
-    folder.write_status({"interrupted"});
+    note_end(folder, "interrupted");
     throw;
   } catch (...) {
-    folder.write_status({"failed"});
+    note_end(folder, "failed");
     throw;
   }
 }

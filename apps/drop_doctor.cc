@@ -111,6 +111,6 @@ int main(int argc, char** argv) {
                  "Where runs are to be written: its file system is tried")
       ->capture_default_str();
   drop::add_common_options(app, options.common);
-  app.footer("Example:\n  drop_doctor --device cpu --folder runs");
+  app.footer("Example:\n  drop_doctor --device cpu --folder .");
   return drop::run_program(app, argc, argv, options.common, [&] { drop::run(options); });
 }

@@ -128,7 +128,7 @@ void run(const EvalOptions& options) {
       evaluation.seed = options.seed;
       evaluation.environment = environment;
       evaluation.env_threads = options.threads;
-      const std::string key = cache ? EvaluationCache::key(sha256, trained, evaluation) : "";
+      const std::string key = cache ? EvaluationCache::key(sha256, runtime.device, evaluation) : "";
       if (cache) {
         if (std::optional<EvaluationResult> known = cache->find(key)) {
           known->checkpoint = path.string();

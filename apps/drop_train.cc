@@ -188,7 +188,7 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
   write_provenance(folder, data, run.config, runtime,
                    to_string(resolved_engine(run.config.train.engine, runtime.device)),
                    options.command_line, run.state->step);
-  write_file_atomically(folder.decomposition(), to_json(run.decomposition) + "\n");
+  write_file_atomically(folder.decomposition(), to_json(run.decomposition));
   add_log_file(folder.train_log());
   if (run.config.train.score) warn_of_short_sight(run.config.train);
   warn_of_untrained_scores(run.config);

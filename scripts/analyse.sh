@@ -5,7 +5,7 @@
 #   ./scripts/analyse.sh tidy --changed     over those that differ from the last commit
 #   ./scripts/analyse.sh tsan               the tests of our own threads under ThreadSanitizer
 #   ./scripts/analyse.sh coverage           which lines the tests execute (scripts/coverage.py)
-#   ./scripts/analyse.sh valgrind           memcheck over a short training, evaluation and inference
+#   ./scripts/analyse.sh valgrind           memcheck over a short training and evaluation
 #
 # A tool that is not here is skipped with a message. What each may overlook, and why, is in
 # .clang-tidy, tests/tsan.supp and tests/valgrind.supp. Needs what scripts/setup.sh fetches.
@@ -58,7 +58,8 @@ run_tidy() {
 
 run_tsan() {
   build_preset tsan
-  export TSAN_OPTIONS="suppressions='$repo_root/tests/tsan.supp' halt_on_error=1 second_deadlock_stack=1${TSAN_OPTIONS:+ $TSAN_OPTIONS}"
+  TSAN_OPTIONS="suppressions=$(quoted "$repo_root/tests/tsan.supp") halt_on_error=1 second_deadlock_stack=1${TSAN_OPTIONS:+ $TSAN_OPTIONS}"
+  export TSAN_OPTIONS
   # where the system scatters addresses widely, GCC's ThreadSanitizer finds its own places taken
   local fixed_addresses=()
   if setarch -R true 2>/dev/null; then fixed_addresses=(setarch -R); fi

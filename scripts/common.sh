@@ -6,6 +6,9 @@ repo_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 
+# quoted PATH: for an option of the sanitizers, which take either kind of quotes
+quoted() { case "$1" in *\'*) printf '"%s"' "$1" ;; *) printf "'%s'" "$1" ;; esac; }
+
 # fail STATUS MESSAGE
 fail() {
   say "error: $2"

@@ -27,7 +27,9 @@ OURS = ("include/drop", "src", "apps")
 def counts_of(data_file, root=ROOT):
     """{path below the root: {line: executions}} of one object file."""
     done = subprocess.run(["gcov", "--json-format", "--stdout", str(data_file)],
-                          capture_output=True, text=True, cwd=data_file.parent)
+                          capture_output=True, text=True, cwd=data_file.parent, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"coverage.py: error: gcov fails on {data_file}: {done.stderr.strip()}")
     counts = {}
     for text in done.stdout.splitlines():
         if not text.startswith("{"):

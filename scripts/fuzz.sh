@@ -63,7 +63,8 @@ cp -r "$seeds/checkpoint" "$seeds/safetensors"
 
 export ASAN_OPTIONS="detect_leaks=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
-export LSAN_OPTIONS="suppressions='$repo_root/tests/lsan.supp':print_suppressions=0"
+LSAN_OPTIONS="suppressions=$(quoted "$repo_root/tests/lsan.supp"):print_suppressions=0"
+export LSAN_OPTIONS
 
 # options_of TARGET: a limit for one allocation finds those that a file's claim alone decides
 options_of() {

@@ -175,15 +175,15 @@ class Reader:
 
     def several(self, node, key, read):
         """A list without duplicates, not empty."""
-        values = []
+        values = {}  # a set that keeps its order
         for child, path in self.items(node, key):
             value = read(child, path)
             if value in values:
                 self.refuse(child, path, f"{value} twice", "each once")
-            values.append(value)
+            values[value] = None
         if not values:
             self.refuse(node, key, "an empty list", "at least one")
-        return values
+        return list(values)
 
     def settings(self, node, key, prefix=""):
         """[(config key, text or list of texts)] in the file's order."""
@@ -328,7 +328,7 @@ def read_datasets(reader, node):
 
 def read_variants(reader, node, datasets):
     """[(name, settings, names of its data sets, program)]; a name may come again, on other data sets."""
-    variants = []
+    variants, taken = [], set()
     for child, key in reader.items(node, "variants"):
         found = reader.section(child, key, ["name", "program", "set", "datasets"], ["name"])
         name = reader.name(found["name"], f"{key}.name")
@@ -336,8 +336,9 @@ def read_variants(reader, node, datasets):
         on = list(datasets)
         if "datasets" in found:
             on = reader.several(found["datasets"], f"{key}.datasets", lambda *at: reader.choice(*at, list(datasets)))
-        if any(other == name and set(on) & set(elsewhere) for other, _, elsewhere, _ in variants):
+        if any((name, dataset) in taken for dataset in on):
             reader.refuse(found["name"], f"{key}.name", f"{name} twice", "each name once on a data set")
+        taken.update((name, dataset) for dataset in on)
         variants.append((name, reader.settings(found.get("set"), f"{key}.set"), on, program))
     if not variants:
         reader.refuse(node, "variants", "an empty list", "at least one")
@@ -448,7 +449,10 @@ class Expansion:
         """The keys of a config, {"section.key": value}."""
         if file not in self.configs:
             try:
-                stored = yaml.safe_load(small_text(ROOT / file))
+                text = small_text(ROOT / file)
+                if any(isinstance(token, (yaml.AnchorToken, yaml.AliasToken)) for token in yaml.scan(text)):
+                    raise ValueError("anchors could make much of little; drop_train refuses them, too")
+                stored = yaml.safe_load(text)
             except OSError as problem:
                 self.reader.refuse(node, "config", f"{file}, which cannot be read ({problem.strerror})",
                                    "a config, e.g. configs/gym/hopper-small.yaml")

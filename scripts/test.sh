@@ -54,8 +54,8 @@ asan_options="detect_leaks=1"
 if [ -e /proc/driver/nvidia/version ]; then asan_options+=":protect_shadow_gap=0"; fi
 export ASAN_OPTIONS="$asan_options${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
-suppressions="$repo_root/tests/lsan.supp"
-if [ -f "$suppressions" ]; then export LSAN_OPTIONS="suppressions='$suppressions'"; fi
+LSAN_OPTIONS="suppressions=$(quoted "$repo_root/tests/lsan.supp")"
+export LSAN_OPTIONS
 test_preset asan-ubsan
 if [ "$full" -eq 0 ]; then exit 0; fi
 

@@ -16,7 +16,8 @@ enum class WritePoint {
 
 /// Test hook: what `DROP_FAULT=POINT:N[:kill|ENOSPC|EIO]` asks for happens when this process comes
 /// to that point for the N-th time (POINT `any`: to any of them). `kill` is kill -9; with an error
-/// the result is true, errno is set, and the caller fails as if the system had said so.
+/// the result is true, errno is set, and the caller fails as if the system had said so (behind
+/// `after-rename` nothing can fail any more).
 ///
 /// It is compiled always, so that what is tested is what is used: it costs one look at the
 /// environment for each process. It can do nothing that a crash or a full disk could not do, and it

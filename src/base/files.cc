@@ -94,27 +94,28 @@ std::filesystem::path output_path(const std::filesystem::path& path) {
   return target;
 }
 
-void write_file_atomically(const std::filesystem::path& name, std::span<const std::byte> content) {
-  const std::filesystem::path path = output_path(name);
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  const std::filesystem::path temporary = temporary_name(path);
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
+  const std::filesystem::path target = output_path(path);
+  const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : ".";
+  const std::filesystem::path temporary = temporary_name(target);
   try {
     // the new content, safe on disk under a temporary name
     constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
     Descriptor file(fault_at(WritePoint::kOpen) ? -1 : ::open(temporary.c_str(), kFlags, 0644));
     if (file.get() < 0) {
-      throw RunError(path.string() + ": cannot be written (" + reason() +
+      throw RunError(target.string() + ": cannot be written (" + reason() +
                      "); check the folder, its permissions and free space");
     }
     const size_t half = content.size() / 2;
-    write_all(file.get(), content.first(half), path);
-    if (fault_at(WritePoint::kHalfWritten)) fail_writing(path);
-    write_all(file.get(), content.subspan(half), path);
+    write_all(file.get(), content.first(half), target);
+    if (fault_at(WritePoint::kHalfWritten)) fail_writing(target);
+    write_all(file.get(), content.subspan(half), target);
     if (fault_at(WritePoint::kBeforeSync) || ::fsync(file.get()) != 0 || file.close() != 0)
-      fail_writing(path);
+      fail_writing(target);
     // its final name, in one step
-    if (fault_at(WritePoint::kBeforeRename) || ::rename(temporary.c_str(), path.c_str()) != 0) {
-      throw RunError(path.string() + ": cannot be replaced (" + reason() + ")");
+    if (fault_at(WritePoint::kBeforeRename) || ::rename(temporary.c_str(), target.c_str()) != 0) {
+      throw RunError(target.string() + ": cannot be replaced (" + reason() +
+                     "); check the folder, or choose another");
     }
   } catch (...) {
     ::unlink(temporary.c_str());
@@ -145,9 +146,9 @@ void remove_leftovers(const std::filesystem::path& folder) {
     const pid_t owner = owner_of_temporary(entry.path().filename().string());
     // another process that is there may still be writing; what bears our own number (in containers
     // numbers come again) is old, for nobody calls this while he writes there
+    if (owner == 0) continue;
     const bool gone = owner == ::getpid() || (::kill(owner, 0) != 0 && errno == ESRCH);
-    if (owner == 0 || !gone) continue;
-    std::filesystem::remove(entry.path(), ignored);
+    if (gone) std::filesystem::remove(entry.path(), ignored);
   }
 }
 
@@ -195,9 +196,12 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
   const int error = errno;
   const bool taken = error == EWOULDBLOCK;
   // some shared file systems have no locks: no reason to refuse them (drop_doctor tells)
+  held_ = false;
   if (!taken && (error == ENOLCK || error == ENOSYS || error == ENOTSUP)) return;
   ::close(descriptor_);
-  if (!taken) throw RunError(path + ": cannot be locked (" + std::strerror(error) + ")");
+  if (!taken)
+    throw RunError(path + ": cannot be locked (" + std::strerror(error) +
+                   "); use a folder on another file system");
   throw UsageError(
       folder.string() +
       ": another process is training in this run folder; wait for it or choose another --out");

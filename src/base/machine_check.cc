@@ -14,7 +14,6 @@
 #include <fstream>
 #include <limits>
 
-#include "drop/base/system_report.h"
 #include "drop/base/text.h"
 
 namespace drop {
@@ -134,22 +133,27 @@ double free_memory() {
   return std::min(free, memory_limit() - own);
 }
 
+std::optional<Finding> load_finding(double load, int64_t cores) {
+  if (load <= static_cast<double>(cores)) return std::nullopt;
+  std::array<char, 80> text{};
+  std::snprintf(text.data(), text.size(), "%.1f threads want to run on this machine's %lld cores",
+                load, static_cast<long long>(cores));
+  return Finding{text.data(), "wait for other programs, or set threads to what they leave"};
+}
+
+std::optional<Finding> memory_finding(double bytes) {
+  if (bytes >= kLittleMemory) return std::nullopt;
+  return Finding{"only " + human_bytes(std::max(0.0, bytes)) + " of memory are free",
+                 "end other programs, or ask for more memory"};
+}
+
 std::vector<Finding> machine_findings() {
-  std::vector<Finding> findings;
   double load = 0.0;
-  const int cores = available_cores();
-  if (::getloadavg(&load, 1) == 1 && load > static_cast<double>(cores)) {
-    std::array<char, 80> text{};
-    std::snprintf(text.data(), text.size(), "%.1f threads want to run on %d cores already", load,
-                  cores);
-    findings.push_back({text.data(),
-                        "wait for the other programs, or set threads to what they "
-                        "leave"});
-  }
-  const double memory = free_memory();
-  if (memory < kLittleMemory) {
-    findings.push_back({"only " + human_bytes(std::max(0.0, memory)) + " of memory are free",
-                        "end other programs, or ask for more memory"});
+  if (::getloadavg(&load, 1) != 1) load = 0.0;
+  std::vector<Finding> findings;
+  for (const auto& finding :
+       {load_finding(load, ::sysconf(_SC_NPROCESSORS_ONLN)), memory_finding(free_memory())}) {
+    if (finding) findings.push_back(*finding);
   }
   return findings;
 }

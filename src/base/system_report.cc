@@ -46,12 +46,17 @@ double cpu_megahertz() { return std::strtod(cpu_field("cpu MHz").c_str(), nullpt
 
 std::string project_version() { return DROP_VERSION; }
 
-int available_cores() {
+int permitted_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+int available_cores() {
   // more threads than the quota has CPUs would only be stopped for a part of every period
-  return static_cast<int>(std::max(1.0, std::min<double>(CPU_COUNT(&set), std::ceil(cpu_quota()))));
+  const double quota = std::max(1.0, std::ceil(cpu_quota()));
+  return static_cast<int>(std::min<double>(permitted_cores(), quota));
 }
 
 Report build_report() {

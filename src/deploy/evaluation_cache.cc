@@ -66,21 +66,14 @@ EvaluationCache::EvaluationCache(std::filesystem::path folder) : folder_(std::mo
   require_writable((folder_ / "any").string());
 }
 
-std::string EvaluationCache::key(const std::string& checkpoint_sha256, const TrainedModel& trained,
+std::string EvaluationCache::key(const std::string& checkpoint_sha256, const at::Device& device,
                                  const EvaluationOptions& options) {
-  Config config = trained.origin.config;
-  config.search = options.search;
-  const std::string text = nlohmann::ordered_json{commit(),
-                                                  checkpoint_sha256,
-                                                  to_yaml(config),
-                                                  to_string(options.rule),
-                                                  to_string(options.precision),
-                                                  trained.embeddings.device().str(),
-                                                  options.episodes,
-                                                  options.seed,
-                                                  options.environment.dataset_id,
-                                                  to_string(options.environment.physics)}
-                               .dump();
+  Config settings;
+  settings.search = options.search;
+  const std::string text =
+      json_text({commit(), checkpoint_sha256, to_yaml(settings), to_string(options.rule),
+                 to_string(options.precision), device.str(), options.episodes, options.seed,
+                 options.environment.dataset_id, to_string(options.environment.physics)});
   return sha256_hex(std::as_bytes(std::span(text)));
 }
 

@@ -185,9 +185,12 @@ void OnlineTrainer::save() {
 }
 
 void OnlineTrainer::keep_one_buffer() {
-  for (const int64_t step : checkpoint_steps(folder_->path())) {
-    std::error_code ignored;
-    if (step != state_->step) std::filesystem::remove(folder_->training_file(step), ignored);
+  // also of a checkpoint that a kill has kept from being written
+  const std::filesystem::path newest = folder_->training_file(state_->step);
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(newest.parent_path(), ignored)) {
+    const bool is_buffer = entry.path().filename().string().ends_with(".training.safetensors");
+    if (is_buffer && entry.path() != newest) std::filesystem::remove(entry.path(), ignored);
   }
 }
 

@@ -8,7 +8,9 @@
 #include "drop/base/files.h"
 #include "drop/base/json.h"
 #include "drop/deploy/evaluation.h"
+#include "drop/deploy/evaluation_cache.h"
 #include "drop/log/logging.h"
+#include "drop/nn/safetensors.h"
 
 namespace drop {
 
@@ -32,46 +34,50 @@ struct RunEvaluator::Outcome {
   std::optional<double> score;  // normalised mean
 };
 
-std::optional<RunEvaluator::Outcome> RunEvaluator::recall(int64_t step,
-                                                          InferenceRuleKind rule) const {
-  if (!std::filesystem::exists(file_of(step, rule))) return std::nullopt;
-  const auto json = nlohmann::json::parse(read_text_file(file_of(step, rule)), nullptr,
-                                          /*allow_exceptions=*/false);
-  const auto is_number = [&](const char* name) {
-    return json.contains(name) && json[name].is_number();
-  };
-  // an evaluation with other settings is another one
-  if (!json.is_object() || json.value("seed", int64_t{-1}) != config_.eval.seed ||
-      json.value("precision", "") != to_string(runtime_.precision) ||
-      json.value("episodes", nlohmann::json::array()).size() !=
-          static_cast<size_t>(config_.eval.episodes) ||
-      !is_number("mean") || !is_number("std")) {
-    return std::nullopt;
+EvaluationOptions RunEvaluator::options_of(InferenceRuleKind rule) const {
+  EvaluationOptions options;
+  options.search = config_.search;
+  options.rule = rule;
+  options.precision = runtime_.precision;
+  options.episodes = config_.eval.episodes;
+  options.seed = config_.eval.seed;
+  options.environment = {config_.physics, dataset_id_};
+  options.env_threads = config_.threads;
+  return options;
+}
+
+std::optional<RunEvaluator::Outcome> RunEvaluator::recall(const std::filesystem::path& file,
+                                                          const std::string& key) const {
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  try {
+    const auto json = nlohmann::json::parse(read_text_file(file));
+    if (json.at("key") != key) return std::nullopt;
+    Outcome outcome{json.at("mean").get<double>(), json.at("std").get<double>(), std::nullopt};
+    if (const auto& score = json.at("normalised_score"); !score.is_null())
+      outcome.score = score.get<double>();
+    return outcome;
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;  // to be measured anew and overwritten
   }
-  Outcome outcome{json["mean"].get<double>(), json["std"].get<double>(), std::nullopt};
-  if (is_number("normalised_score")) outcome.score = json["normalised_score"].get<double>();
-  return outcome;
 }
 
 MetricValues RunEvaluator::evaluate(const std::filesystem::path& checkpoint, int64_t step) {
   // the file as it lies on disk acts, so that what is measured is what a user gets
+  const std::string weights = payload_sha256(read_file(checkpoint), checkpoint.string());
   std::optional<TrainedModel> trained;
   MetricValues values;
   for (const InferenceRuleKind rule : config_.eval.rules) {
-    std::optional<Outcome> outcome = recall(step, rule);
+    const EvaluationOptions options = options_of(rule);
+    const std::string key = EvaluationCache::key(weights, runtime_.device, options);
+    const std::filesystem::path file = file_of(step, rule);
+    std::optional<Outcome> outcome = recall(file, key);
     if (!outcome) {
       if (!trained) trained.emplace(load_checkpoint(checkpoint, runtime_.device));
-      EvaluationOptions options;
-      options.search = config_.search;
-      options.rule = rule;
-      options.precision = runtime_.precision;
-      options.episodes = config_.eval.episodes;
-      options.seed = config_.eval.seed;
-      options.environment = {config_.physics, dataset_id_};
-      options.env_threads = config_.threads;
       EvaluationResult result = drop::evaluate(*trained, options);
       result.checkpoint = checkpoint.filename().string();
-      write_file_atomically(file_of(step, rule), json_text(to_json(result)));
+      nlohmann::ordered_json json = to_json(result);
+      json["key"] = key;
+      write_file_atomically(file, json_text(json));
       outcome = Outcome{result.mean(), result.std(), result.normalised(result.mean())};
     }
     const std::optional<double>& score = outcome->score;

@@ -205,11 +205,7 @@ std::vector<std::byte> serialise_checkpoint(const std::filesystem::path& path,
   file.tensors.emplace_back("selftest.states", selftest_states);
   file.tensors.emplace_back("selftest.actions", answer.actions);
   file.tensors.emplace_back("selftest.scores", answer.scores);
-  try {
-    require_finite(file, path.string());
-  } catch (const DataError& error) {
-    throw RunError(std::string("refused to write a broken checkpoint: ") + error.what());
-  }
+  require_finite_result(file, path.string());
 
   file.metadata = {{"format_version", std::to_string(kCheckpointFormatVersion)},
                    {"drop_version", project_version()},

@@ -34,11 +34,11 @@ constexpr Setting kSettings[] = {
     {"MKL_CBWR", "", "holds MKL to code that is equal everywhere, and slower"},
     {"ONEDNN_MAX_CPU_ISA", "", "limits oneDNN's vector code"},
     {"DNNL_MAX_CPU_ISA", "", "limits oneDNN's vector code"},
-    {"OMP_THREAD_LIMIT", "", "caps the threads, whatever `threads` says"},
+    {"OMP_THREAD_LIMIT", "", "caps the threads at that, whatever `threads` says"},
     {"OMP_PROC_BIND", "true", "ties threads to cores, those of every run to the same ones"},
     {"OMP_PROC_BIND", "close", "ties threads to cores, those of every run to the same ones"},
+    {"OMP_PROC_BIND", "spread", "ties threads to cores, those of every run to the same ones"},
     {"GOMP_CPU_AFFINITY", "", "ties threads to cores, those of every run to the same ones"},
-    {"KMP_AFFINITY", "", "ties threads to cores, those of every run to the same ones"},
     {"OMP_WAIT_POLICY", "active", "lets idle threads spin, which stops small networks"},
     {"GOMP_SPINCOUNT", "infinite", "lets idle threads spin, which stops small networks"},
     {"GOMP_SPINCOUNT", "infinity", "lets idle threads spin, which stops small networks"},
@@ -83,8 +83,9 @@ Runtime configure_runtime(Device device, Precision precision, int64_t threads) {
         driver_finding(driver_cuda_version(), build_cuda_version());
     if (device == Device::kCuda) {
       throw UsageError(
-          "device: found cuda, but " + (driver ? driver->what : "this machine has no NVIDIA GPU") +
-          "; allowed here: auto, cpu; " + (driver ? driver->cure : "use a machine that has one"));
+          "device: found cuda, but " + (driver ? driver->what : "no NVIDIA GPU is to be seen") +
+          "; allowed here: auto, cpu; " +
+          (driver ? driver->cure : "look at CUDA_VISIBLE_DEVICES, or use a machine that has one"));
     }
     if (driver) log().warn("device: auto is the CPU: {}. Cure: {}", driver->what, driver->cure);
   }
@@ -107,9 +108,9 @@ Runtime configure_runtime(Device device, Precision precision, int64_t threads) {
   at::globalContext().setAllowTF32CuBLAS(runtime.precision == Precision::kTf32);
 
   // threads, once for the whole process
-  if (threads > available_cores()) {
+  if (threads > permitted_cores()) {
     throw UsageError("threads: found " + std::to_string(threads) + "; allowed: 0 (all) to " +
-                     std::to_string(available_cores()) + ", the cores this process may use");
+                     std::to_string(permitted_cores()) + ", the cores this process may use");
   }
   runtime.threads = threads > 0 ? static_cast<int>(threads) : available_cores();
   at::set_num_threads(runtime.threads);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "drop/base/error.h"
 #include "drop/base/sha256.h"
@@ -64,6 +65,18 @@ std::string shape_text(at::IntArrayRef shape) {
   std::string text = "[";
   for (const int64_t extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
   return text + "]";
+}
+
+std::optional<std::string> first_not_finite(const SafetensorsFile& file) {
+  for (const auto& [name, tensor] : file.tensors) {
+    if (!tensor.is_floating_point()) continue;
+    const at::Tensor bad = at::isfinite(tensor).logical_not().flatten().nonzero();
+    if (bad.size(0) > 0) {
+      return "tensor " + name + ": element " + std::to_string(bad[0][0].item<int64_t>()) +
+             " is not finite";
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -213,14 +226,19 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, const std::s
   return file;
 }
 
+std::string payload_sha256(std::span<const std::byte> bytes, const std::string& source) {
+  return parse_safetensors(bytes, source).metadata.at("payload_sha256");
+}
+
 void require_finite(const SafetensorsFile& file, const std::string& source) {
-  for (const auto& [name, tensor] : file.tensors) {
-    if (!tensor.is_floating_point()) continue;
-    const at::Tensor bad = at::isfinite(tensor).logical_not().flatten().nonzero();
-    if (bad.size(0) > 0) {
-      refuse(source, "tensor " + name + ": element " + std::to_string(bad[0][0].item<int64_t>()) +
-                         " is not finite");
-    }
+  if (const auto problem = first_not_finite(file)) refuse(source, *problem);
+}
+
+void require_finite_result(const SafetensorsFile& file, const std::string& target) {
+  if (const auto problem = first_not_finite(file)) {
+    throw RunError(target + ": not written: " + *problem +
+                   ": training has diverged; what was written before it stays; lower "
+                   "train.learning_rate or train.reward_scale");
   }
 }
 

@@ -267,11 +267,7 @@ void save_coms(const std::filesystem::path& path, const ComsModel& model, const 
   add("inferred", model.inferred);
   add("normaliser.state_mean", at::tensor(normaliser.mean, at::kFloat));
   add("normaliser.state_std", at::tensor(normaliser.std, at::kFloat));
-  try {
-    require_finite(file, path.string());
-  } catch (const DataError& error) {
-    throw RunError(std::string("refused to write a broken file: ") + error.what());
-  }
+  require_finite_result(file, path.string());
   const auto text = [](const std::vector<int64_t>& sizes) {
     std::vector<std::string> parts;
     for (const int64_t size : sizes) parts.push_back(std::to_string(size));

@@ -70,6 +70,12 @@ bool RunFolder::holds_run(const std::filesystem::path& path) {
 RunFolder::RunFolder(std::filesystem::path path) : path_(std::move(path)) {
   create_folders(path_);
   lock_ = std::make_unique<FolderLock>(path_);
+  if (!lock_->held()) {
+    log().warn(
+        "{}: this file system has no locks: nothing keeps a second trainer out. Cure: never train "
+        "twice into one folder, or use a local disk",
+        path_.string());
+  }
   create_folders(path_ / "checkpoints");
   create_folders(evaluations());
   // what killed processes had not finished

@@ -82,6 +82,8 @@ Trainer::Trainer(TrainerInputs inputs, const RunFolder& folder, const TrainState
   clock_->first_step = state_.step;
   if (const std::optional<RunStatus> before = folder_.read_status(); before)
     interim_steps_ = before->interim_steps;
+  // checkpoint.every, eval.every and train.steps may be others than when the signal came
+  std::erase_if(interim_steps_, [&](int64_t step) { return is_saved_regularly(step); });
   remove_old_checkpoints();  // a kill may have come between a checkpoint and this
   sinks_.push_back(make_csv_sink(folder_.metrics(), state_.step));
   sinks_.push_back(make_tensorboard_sink(folder_.path(), state_.step));
@@ -100,7 +102,12 @@ void Trainer::log_and_save_if_due() {
   const Config& config = inputs_.config;
   const bool last = state_.step == config.train.steps;
   if (is_due(state_.step, config.train.log_every) || last) log_metrics();
-  if (is_due(state_.step, config.checkpoint.every) || evaluation_due() || last) save();
+  if (is_saved_regularly(state_.step)) save();
+}
+
+bool Trainer::is_saved_regularly(int64_t step) const {
+  const Config& config = inputs_.config;
+  return is_due(step, config.checkpoint.every) || is_evaluated(step) || step == config.train.steps;
 }
 
 void Trainer::run_together(const std::vector<Trainer*>& trainers) {
@@ -116,15 +123,30 @@ void Trainer::run_together(const std::vector<Trainer*>& trainers) {
   };
   const auto leave = [&](const std::string& state) {
     progress.finish();
+    std::exception_ptr problem;
     for (Trainer* trainer : trainers) {
-      for (const auto& sink : trainer->sinks_) sink->flush();
-      trainer->write_status(state);
+      try {
+        for (const auto& sink : trainer->sinks_) sink->flush();
+        trainer->write_status(state);
+      } catch (const Error&) {
+        if (!problem) problem = std::current_exception();
+      }
+    }
+    if (problem) std::rethrow_exception(problem);
+  };
+  // what ended the run is told, not that it could not be noted down (a full disk)
+  const auto leave_early = [&](const std::string& state) {
+    try {
+      leave(state);
+    } catch (const Error& error) {
+      log().warn("{}", error.what());
     }
   };
   for (Trainer* trainer : trainers) trainer->write_status("running");
   try {
     between_bursts([](Trainer& trainer) {
-      if (trainer.state_.step == 0) trainer.save();
+      const bool fresh = !std::filesystem::exists(trainer.folder_.checkpoint(0));
+      if (trainer.state_.step == 0 && fresh) trainer.save();
     });
     // one that a signal cut short, or of a run of no steps
     between_bursts([](Trainer& trainer) { trainer.evaluate_if_due(); });
@@ -160,15 +182,10 @@ void Trainer::run_together(const std::vector<Trainer*>& trainers) {
     }
     leave("finished");
   } catch (const Interrupted&) {
-    leave("interrupted");
+    leave_early("interrupted");
     throw;
   } catch (...) {
-    // what went wrong is told, not that it could not be noted down (a full disk)
-    try {
-      leave("failed");
-    } catch (const Error& error) {
-      log().warn("{}", error.what());
-    }
+    leave_early("failed");
     throw;
   }
 }
@@ -182,11 +199,10 @@ int64_t Trainer::next_stop() const {
   return stop;
 }
 
-bool Trainer::evaluation_due() const {
+bool Trainer::is_evaluated(int64_t step) const {
   const int64_t every = inputs_.config.eval.every;
   return inputs_.evaluator != nullptr && every > 0 &&
-         ((state_.step > 0 && is_due(state_.step, every)) ||
-          state_.step == inputs_.config.train.steps);
+         ((step > 0 && is_due(step, every)) || step == inputs_.config.train.steps);
 }
 
 void Trainer::save(bool interim) {
@@ -281,7 +297,8 @@ void Trainer::warn_of_explosion(const StepMetrics& metrics) {
   log().warn(
       "seed {}, step {}: the scores explode (mean {:.3g}, conservative gap {:.3g} in scaled units; "
       "the data's returns stay within {:.3g}): rules that follow them are blind. Cure: "
-      "train.multiplier: hinge, train.reward_scale: auto, or a lower train.learning_rate",
+      "train.multiplier: hinge and train.reward_scale: auto where they are not set, else a lower "
+      "train.learning_rate",
       inputs_.config.seed, state_.step, metrics.mean_score, metrics.conservative_gap,
       inputs_.largest_score);
 }
@@ -311,7 +328,7 @@ void Trainer::check_finite() {
 }
 
 void Trainer::evaluate_if_due() {
-  if (!evaluation_due()) return;
+  if (!is_evaluated(state_.step)) return;
   const MetricValues values =
       inputs_.evaluator->evaluate(folder_.checkpoint(state_.step), state_.step);
   for (const auto& sink : sinks_) {

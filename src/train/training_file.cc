@@ -31,11 +31,6 @@ std::vector<std::pair<std::string, at::Tensor>> adam_tensors(const TrainState& s
   return tensors;
 }
 
-std::string payload_hash_of(std::span<const std::byte> checkpoint,
-                            const std::filesystem::path& path) {
-  return parse_safetensors(checkpoint, path.string()).metadata.at("payload_sha256");
-}
-
 at::Tensor integer(int64_t value) { return at::scalar_tensor(value, at::kLong); }
 
 void write_training_file(const std::filesystem::path& path, const TrainState& state,
@@ -52,11 +47,7 @@ void write_training_file(const std::filesystem::path& path, const TrainState& st
                    {"step", std::to_string(state.step)},
                    {"checkpoint_payload_sha256", checkpoint_hash}};
   // Adam's squares leave float32 before the parameters do; nobody could resume from them
-  try {
-    require_finite(file, path.string());
-  } catch (const DataError& error) {
-    throw RunError(std::string("refused to write a broken training file: ") + error.what());
-  }
+  require_finite_result(file, path.string());
   write_file_atomically(path, serialise_safetensors(file));
 }
 
@@ -64,14 +55,16 @@ void write_training_file(const std::filesystem::path& path, const TrainState& st
 
 void save_training_file(const std::filesystem::path& path, const TrainState& state,
                         const std::filesystem::path& checkpoint, const NamedTensors& replay) {
-  write_training_file(path, state, payload_hash_of(read_file(checkpoint), checkpoint), replay);
+  write_training_file(path, state, payload_sha256(read_file(checkpoint), checkpoint.string()),
+                      replay);
 }
 
 void save_training_pair(const std::filesystem::path& checkpoint,
                         std::span<const std::byte> checkpoint_bytes,
                         const std::filesystem::path& training, const TrainState& state,
                         const NamedTensors& replay) {
-  write_training_file(training, state, payload_hash_of(checkpoint_bytes, checkpoint), replay);
+  write_training_file(training, state, payload_sha256(checkpoint_bytes, checkpoint.string()),
+                      replay);
   write_file_atomically(checkpoint, checkpoint_bytes);
 }
 
@@ -86,7 +79,7 @@ NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
   require_finite(file, source);
   const auto belongs_to = file.metadata.find("checkpoint_payload_sha256");
   if (belongs_to == file.metadata.end() ||
-      belongs_to->second != payload_hash_of(read_file(checkpoint), checkpoint)) {
+      belongs_to->second != payload_sha256(read_file(checkpoint), checkpoint.string())) {
     throw DataError(source + ": belongs to another checkpoint than " + checkpoint.string() +
                     "; remove both files, the run continues from the previous pair");
   }

@@ -79,6 +79,18 @@ TEST_F(DegenerateData, ExplodingScoresAreReported) {
   EXPECT_THAT(result.err, HasSubstr("the scores explode"));
 }
 
+TEST_F(DegenerateData, CollapsedEmbeddingsAreReported) {
+  const Arguments fast = {
+      "train.steps=400",          "train.log_every=20",          "train.reward_scale=1",
+      "train.learning_rate=0.05", "train.multiplier_rate=0.001", "train.conservative_threshold=2"};
+  const ProcessResult collapsed = train(file("log"), set(fast) + set({"train.multiplier=log"}));
+  expect_done(collapsed);
+  EXPECT_THAT(collapsed.err, HasSubstr("the embeddings have collapsed"));
+  const ProcessResult apart = train(file("hinge"), set(fast) + set({"train.multiplier=hinge"}));
+  expect_done(apart);
+  EXPECT_THAT(apart.err, ::testing::Not(HasSubstr("collapsed")));
+}
+
 TEST_F(DegenerateData, NothingToLearnIsRefused) {
   const std::string path = data(3, 1, 1.0);
   const ProcessResult result = train(file("run"), set({"dataset=" + path}) + Arguments{"--quiet"});

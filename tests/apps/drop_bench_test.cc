@@ -178,7 +178,7 @@ TEST(DropBench, Refusals) {
   expect_refusal(run_program("drop_bench", {"step", "--batch-size", "0"}), "drop_bench", 2,
                  {"--batch-size"});
   expect_refusal(
-      run_program("drop_bench", {"step", "--threads", std::to_string(available_cores() + 1)}),
+      run_program("drop_bench", {"step", "--threads", std::to_string(permitted_cores() + 1)}),
       "drop_bench", 2, {"threads"});
   expect_refusal(run_program("drop_bench", {"step", "--task", "hoper"}), "drop_bench", 2,
                  {"hoper", "hopper"});

@@ -44,14 +44,6 @@ TEST_F(DropDoctor, ReportsTheBuildTheMachineAndItsArithmetic) {
   EXPECT_TRUE(testing::names_in(file(".")).empty());
 }
 
-TEST_F(DropDoctor, EveryWarningHasACure) {
-  for (const std::string& line : testing::lines_of(examine().out)) {
-    if (line.starts_with("warning")) {
-      EXPECT_THAT(line, HasSubstr("; cure: "));
-    }
-  }
-}
-
 TEST_F(DropDoctor, WarnsOfSettingsThatSlowTheLibrariesDown) {
   ProcessOptions options;
   options.environment = {"ATEN_CPU_CAPABILITY=default", "OMP_NUM_THREADS=77"};

@@ -182,6 +182,17 @@ TEST_F(Resume, AnEvaluationOnDiskWithoutAllItsRowsIsLoggedAndNotRepeated) {
   expect_done(train(run, evaluated + Arguments{"--resume"}));
   EXPECT_EQ(testing::repeatable_metrics_of(run), rows);
   EXPECT_EQ(read_text_file(result), measured);
+
+  // one of other weights or settings is none of this run's
+  for (const auto& [name, value] : {std::pair("key", Json("0")), std::pair("mean", Json("text"))}) {
+    Json other = testing::json_of(result);
+    other["std"] = 1e9;
+    other[name] = value;
+    write_file_atomically(result, other.dump());
+    write_file_atomically(run + "/status.json", R"({"state": "running", "step": 40})");
+    expect_done(train(run, evaluated + Arguments{"--resume"}));
+    EXPECT_EQ(testing::json_of(result)["std"], Json::parse(measured)["std"]) << name;
+  }
 }
 
 TEST_F(Resume, SignalsDoNotChangeWhichCheckpointsAreKept) {

@@ -60,6 +60,7 @@ TEST(SystemReport, CoresAreThoseThatTheProcessMayUse) {
   cpu_set_t before;
   CPU_ZERO(&before);
   ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  EXPECT_EQ(permitted_cores(), CPU_COUNT(&before));
   EXPECT_EQ(available_cores(), std::min<double>(CPU_COUNT(&before), std::ceil(cpu_quota())));
   // bound to a single core
   int first = 0;
@@ -68,6 +69,7 @@ TEST(SystemReport, CoresAreThoseThatTheProcessMayUse) {
   CPU_ZERO(&one);
   CPU_SET(first, &one);
   ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  EXPECT_EQ(permitted_cores(), 1);
   EXPECT_EQ(available_cores(), 1);
   ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
 }

@@ -144,6 +144,15 @@ class SweepFuzzTest(unittest.TestCase):
                 with self.subTest(data=data[:60]):
                     self.assertIn(expected, self.read(data))
 
+    def test_much_is_read_in_a_time_that_grows_with_it_alone(self):
+        many = ", ".join(str(seed) for seed in range(35000))
+        self.assertIn("jobs; allowed", self.read(self.seed.replace(b"[0, 1]", f"[{many}]".encode())))
+
+    def test_a_config_that_multiplies_itself_is_refused(self):
+        lines = ["a0: &a0 {k0: 1}"] + [f"a{i}: &a{i} {{k{i}: 1, <<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 12)]
+        (self.folder / "config.yaml").write_text("\n".join(lines) + "\n")
+        self.assertIn("no YAML with keys and values", self.read(self.seed))
+
     def test_a_device_is_not_read(self):
         with self.assertRaisesRegex(sweep_file.SweepError, "no regular file|cannot be read"):
             sweep_file.read_sweep("/dev/zero")

@@ -44,9 +44,11 @@ class FolderLock {
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
+  bool held() const { return held_; }
 
  private:
   int descriptor_ = -1;
+  bool held_ = true;
 };
 
 }  // namespace drop

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +28,16 @@ double cpu_quota(const ControlGroups& groups = {});
 /// Bytes that those groups let it have altogether; infinity without a limit.
 double memory_limit(const ControlGroups& groups = {});
 
-/// Bytes that this process can still take: the machine's free memory, within memory_limit.
+/// Bytes that this process can still take: the machine's free memory, and what it has not yet taken
+/// itself of memory_limit.
 double free_memory();
+
+/// @param load   threads that want to run on the whole machine (load average)
+/// @param cores  of the whole machine
+std::optional<Finding> load_finding(double load, int64_t cores);
+
+/// @param bytes  free_memory
+std::optional<Finding> memory_finding(double bytes);
 
 /// This machine as it is now: cores that others keep busy, too little memory.
 std::vector<Finding> machine_findings();

@@ -21,8 +21,10 @@ double cpu_megahertz();
 /// Version of the project, e.g. "0.1.0".
 std::string project_version();
 
-/// Cores that this process may run on: its affinity mask, within the CPU quota of its control
-/// group; at least 1.
+/// Cores that this process may run on (its affinity mask), at least 1.
+int permitted_cores();
+
+/// How many of them it can keep busy within the CPU quota of its control groups; at least 1.
 int available_cores();
 
 }  // namespace drop

@@ -16,8 +16,8 @@ class EvaluationCache {
   /// Makes the folder. Throws UsageError where that cannot be done.
   explicit EvaluationCache(std::filesystem::path folder);
 
-  /// @param checkpoint_sha256  of the file that `trained` was loaded from
-  static std::string key(const std::string& checkpoint_sha256, const TrainedModel& trained,
+  /// @param checkpoint_sha256  of the file, or of its parameters, that acts
+  static std::string key(const std::string& checkpoint_sha256, const at::Device& device,
                          const EvaluationOptions& options);
   /// Nothing for a key that is not there or whose file is damaged.
   std::optional<EvaluationResult> find(const std::string& key) const;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "drop/config/config.h"
+#include "drop/deploy/evaluation.h"
 #include "drop/nn/runtime.h"
 #include "drop/train/trainer.h"
 
@@ -20,7 +21,9 @@ class RunEvaluator : public TrainingEvaluator {
 
  private:
   struct Outcome;  // what is logged of one rule
-  std::optional<Outcome> recall(int64_t step, InferenceRuleKind rule) const;
+  /// What an earlier session measured of the same weights with the same settings.
+  std::optional<Outcome> recall(const std::filesystem::path& file, const std::string& key) const;
+  EvaluationOptions options_of(InferenceRuleKind rule) const;
   std::filesystem::path file_of(int64_t step, InferenceRuleKind rule) const;
 
   Config config_;

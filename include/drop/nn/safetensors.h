@@ -30,7 +30,13 @@ std::vector<std::byte> serialise_safetensors(const SafetensorsFile& file);
 /// data exactly. Throws DataError naming `source`, what was found and the cure. Tensors are copies.
 SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, const std::string& source);
 
+/// The SHA-256 that a file's metadata give of its tensors, after all checks of `parse_safetensors`.
+std::string payload_sha256(std::span<const std::byte> bytes, const std::string& source);
+
 /// Throws DataError (`source`, tensor, element) if a float tensor holds NaN or infinity.
 void require_finite(const SafetensorsFile& file, const std::string& source);
+
+/// The same of what is about to be written: throws RunError, for training has diverged.
+void require_finite_result(const SafetensorsFile& file, const std::string& target);
 
 }  // namespace drop

@@ -69,7 +69,8 @@ class Trainer {
   void warn_of_collapse(const EmbeddingHealth& health);
   void warn_of_silent_encoder(double divergence);
   void check_finite();
-  bool evaluation_due() const;
+  bool is_evaluated(int64_t step) const;
+  bool is_saved_regularly(int64_t step) const;
   void evaluate_if_due();
   int64_t next_stop() const;
 
