@@ -271,7 +271,7 @@ void Trainer::warn_of_collapse(const EmbeddingHealth& health) {
   log().warn(
       "seed {}, step {}: the embeddings have collapsed (mean distance to the nearest other one "
       "{:.2g}, {:.0f} % of their coordinates saturated): sub-tasks can no longer be told apart. "
-      "Cure: scale the rewards down (train.reward_scale: auto) and use train.multiplier: hinge",
+      "Cure: train.reward_scale: auto, train.multiplier: hinge, or a lower train.learning_rate",
       inputs_.config.seed, state_.step, health.nearest_distance, 100.0 * health.saturated_share);
 }
 
