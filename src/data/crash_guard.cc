@@ -18,6 +18,9 @@ namespace drop {
 
 namespace {
 
+constexpr unsigned kLockSeconds = 2;
+constexpr int kAttempts = 10;
+
 // seconds of processor time: generous for any intact file, an end for an endless loop
 rlim_t time_limit(const std::string& path) {
   constexpr rlim_t kLeast = 60;
@@ -45,6 +48,16 @@ struct Rehearsal {
     ::dup2(nowhere, STDOUT_FILENO);
     ::dup2(nowhere, STDERR_FILENO);
   }
+  // HDF5's lock has a lock of its own, which a thread that the child lacks may have held for an
+  // instant, and so for ever: this child ends, and another one is made
+  ::signal(SIGALRM, SIG_DFL);
+  sigset_t alarm_signal;
+  ::sigemptyset(&alarm_signal);
+  ::sigaddset(&alarm_signal, SIGALRM);
+  ::sigprocmask(SIG_UNBLOCK, &alarm_signal, nullptr);
+  ::alarm(kLockSeconds);
+  ::H5open();
+  ::alarm(0);
   try {
     work();
   } catch (...) {
@@ -54,7 +67,7 @@ struct Rehearsal {
 }
 
 // called by HDF5, so while this thread holds HDF5's lock: no other thread, which the child lacks,
-// can have kept it
+// can have kept that
 herr_t fork_here(hid_t, const char*, void* data) {
   auto& rehearsal = *static_cast<Rehearsal*>(data);
   rehearsal.child = ::fork();
@@ -66,14 +79,21 @@ herr_t fork_here(hid_t, const char*, void* data) {
 
 void rehearse_in_child(const std::string& path, const std::function<void()>& work) {
   Rehearsal rehearsal{work, time_limit(path)};
-  H5Piterate(H5P_FILE_ACCESS_DEFAULT, nullptr, fork_here, &rehearsal);
-  if (rehearsal.child < 0) return;
   int status = 0;
-  while (::waitpid(rehearsal.child, &status, 0) < 0) {
-    // somebody else may collect children; then there is nothing to learn
-    if (errno != EINTR) return;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    H5Piterate(H5P_FILE_ACCESS_DEFAULT, nullptr, fork_here, &rehearsal);
+    if (rehearsal.child < 0) return;
+    while (::waitpid(rehearsal.child, &status, 0) < 0) {
+      // somebody else may collect children; then there is nothing to learn
+      if (errno != EINTR) return;
+    }
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM) break;
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
+    throw RunError(path +
+                   ": other threads use HDF5 without a pause; read one file after the other");
+  }
   const std::string reason = WIFSIGNALED(status) ? ::strsignal(WTERMSIG(status)) : "memory error";
   throw DataError(path + ": reading it makes the HDF5 library fail (" + reason +
                   "); the file is damaged; fetch or make it again and compare its sha256");

@@ -10,7 +10,7 @@ namespace drop {
 /// could loop, which no check from outside can foresee. What `work` itself throws is left to the
 /// caller's own run of it. What is read without HDF5 need not be rehearsed. The child is a copy of
 /// this process, prints nothing and changes nothing here; without one (no process left) nothing is
-/// checked.
+/// checked. Throws RunError when other threads do not leave HDF5 for an instant.
 /// @param path  the file that `work` reads
 void rehearse_in_child(const std::string& path, const std::function<void()>& work);
 
