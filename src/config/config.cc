@@ -106,7 +106,7 @@ void read_section(const std::string& source, const std::string& section, const Y
   for (const YamlNode& child : map.children) {
     const std::string where = location(source, child.line);
     const std::string path = full_path(section, child.key);
-    const Key* key = section.empty() && section_of(path) != "" ? nullptr : find_key(path);
+    const Key* key = section.empty() && !section_of(path).empty() ? nullptr : find_key(path);
     if (key != nullptr) {
       read_value(where, *key, child, config, given);
     } else if (section.empty() && !child.key.empty() && is_section(child.key)) {

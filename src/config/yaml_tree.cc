@@ -280,13 +280,13 @@ void refuse_odd_characters(std::string_view text, const std::string& source, boo
 
 }  // namespace
 
-YamlNode parse_yaml(const std::string& original, const std::string& source, bool from_file) {
-  // the byte order mark of some editors
-  const std::string text = original.starts_with("\xef\xbb\xbf") ? original.substr(3) : original;
-  refuse_odd_characters(text, source, from_file);
-  TreeBuilder builder(text, source, from_file);
+YamlNode parse_yaml(const std::string& text, const std::string& source, bool from_file) {
+  // without the byte order mark of some editors
+  const std::string content = text.starts_with("\xef\xbb\xbf") ? text.substr(3) : text;
+  refuse_odd_characters(content, source, from_file);
+  TreeBuilder builder(content, source, from_file);
   try {
-    std::istringstream stream(text);
+    std::istringstream stream(content);
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(builder)) {
       throw UsageError(source +

@@ -31,7 +31,7 @@ rlim_t time_limit(const std::string& path) {
 
 struct Rehearsal {
   const std::function<void()>& work;
-  rlim_t seconds;
+  rlim_t seconds = 0;
   pid_t child = -1;
 };
 

@@ -57,7 +57,7 @@ using UrlHandle = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
 std::string part_of(const UrlHandle& url, CURLUPart part, unsigned int flags = 0) {
   char* text = nullptr;
   if (curl_url_get(url.get(), part, &text, flags) != CURLUE_OK) return "";
-  const std::string result = text;
+  std::string result = text;
   curl_free(text);
   return result;
 }
@@ -65,9 +65,9 @@ std::string part_of(const UrlHandle& url, CURLUPart part, unsigned int flags = 0
 Address address_of(const std::string& text) {
   const UrlHandle url(curl_url(), curl_url_cleanup);
   const bool valid = curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK;
-  const Address address = {part_of(url, CURLUPART_SCHEME), part_of(url, CURLUPART_HOST),
-                           part_of(url, CURLUPART_PORT, CURLU_DEFAULT_PORT),
-                           part_of(url, CURLUPART_PATH, CURLU_URLDECODE)};
+  Address address = {part_of(url, CURLUPART_SCHEME), part_of(url, CURLUPART_HOST),
+                     part_of(url, CURLUPART_PORT, CURLU_DEFAULT_PORT),
+                     part_of(url, CURLUPART_PATH, CURLU_URLDECODE)};
   const std::string& scheme = address.scheme;
   if (!valid || (scheme != "http" && scheme != "https" && scheme != "file")) {
     throw UsageError("'" + text +

@@ -204,7 +204,7 @@ template <typename From>
 From load(const std::byte* values, bool shuffled, int64_t count, int64_t index) {
   From value;
   if (shuffled && sizeof(From) > 1) {
-    std::array<std::byte, sizeof(From)> bytes;
+    std::array<std::byte, sizeof(From)> bytes{};
     for (size_t k = 0; k < sizeof(From); ++k)
       bytes[k] = values[static_cast<int64_t>(k) * count + index];
     std::memcpy(&value, bytes.data(), sizeof(From));
