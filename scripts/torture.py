@@ -22,9 +22,10 @@ import traceback
 import xml.etree.ElementTree
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 from torture_bench import (FOLDER_PREFIX, ROOT, TASK, Bench, Lost, Process, Unreached, check_folder, content_hashes,
-                           files_of, median, metric_rows, outcome_of, require, require_done, require_old_or_new,
+                           files_of, metric_rows, outcome_of, require, require_done, require_old_or_new,
                            require_refusal, require_same, run, without_volatile)
 
 WRITE_POINTS = ("open", "half-written", "before-sync", "before-rename", "after-rename")

@@ -6,7 +6,6 @@ The checks read every file by its format and share no code with the programs.
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -345,8 +344,3 @@ class Bench:
             shutil.rmtree(path)
             raise
         shutil.rmtree(path)
-
-
-def median(values):
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2] if ordered else math.nan

@@ -33,8 +33,12 @@ std::vector<std::pair<std::string, at::Tensor>> adam_tensors(const TrainState& s
 
 at::Tensor integer(int64_t value) { return at::scalar_tensor(value, at::kLong); }
 
-void write_training_file(const std::filesystem::path& path, const TrainState& state,
-                         const std::string& checkpoint_hash, const NamedTensors& replay) {
+}  // namespace
+
+void save_training_pair(const std::filesystem::path& checkpoint,
+                        std::span<const std::byte> checkpoint_bytes,
+                        const std::filesystem::path& training, const TrainState& state,
+                        const NamedTensors& replay) {
   const at::NoGradGuard no_grad;
   SafetensorsFile file;
   file.tensors = adam_tensors(state);
@@ -43,28 +47,13 @@ void write_training_file(const std::filesystem::path& path, const TrainState& st
   file.tensors.emplace_back("rng.seed", integer(static_cast<int64_t>(state.seed)));
   file.tensors.emplace_back("rng.step", integer(state.step));
   for (const auto& [name, tensor] : replay) file.tensors.emplace_back(kReplay + name, tensor);
-  file.metadata = {{"format_version", std::to_string(kCheckpointFormatVersion)},
-                   {"step", std::to_string(state.step)},
-                   {"checkpoint_payload_sha256", checkpoint_hash}};
+  file.metadata = {
+      {"format_version", std::to_string(kCheckpointFormatVersion)},
+      {"step", std::to_string(state.step)},
+      {"checkpoint_payload_sha256", payload_sha256(checkpoint_bytes, checkpoint.string())}};
   // Adam's squares leave float32 before the parameters do; nobody could resume from them
-  require_finite_result(file, path.string());
-  write_file_atomically(path, serialise_safetensors(file));
-}
-
-}  // namespace
-
-void save_training_file(const std::filesystem::path& path, const TrainState& state,
-                        const std::filesystem::path& checkpoint, const NamedTensors& replay) {
-  write_training_file(path, state, payload_sha256(read_file(checkpoint), checkpoint.string()),
-                      replay);
-}
-
-void save_training_pair(const std::filesystem::path& checkpoint,
-                        std::span<const std::byte> checkpoint_bytes,
-                        const std::filesystem::path& training, const TrainState& state,
-                        const NamedTensors& replay) {
-  write_training_file(training, state, payload_sha256(checkpoint_bytes, checkpoint.string()),
-                      replay);
+  require_finite_result(file, training.string());
+  write_file_atomically(training, serialise_safetensors(file));
   write_file_atomically(checkpoint, checkpoint_bytes);
 }
 

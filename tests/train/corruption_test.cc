@@ -92,11 +92,11 @@ class Corruption : public ::testing::Test {
     state.step = step;
     state.model.parameters().flat().add_(1e-3 * static_cast<double>(step));
     origin_.step = step;
-    save_checkpoint(run_.checkpoint(step), origin_, state.model,
-                    state.model.task_embedding().embeddings(), 0.5,
-                    {{0.0f, 0.0f, 0.0f, 0.0f}, {1.0f, 1.0f, 1.0f, 1.0f}},
-                    testing::uniform({4, 4}, 1).to(at::kFloat));
-    save_training_file(run_.training_file(step), state, run_.checkpoint(step));
+    const std::vector<std::byte> bytes = serialise_checkpoint(
+        run_.checkpoint(step), origin_, state.model, state.model.task_embedding().embeddings(), 0.5,
+        {{0.0f, 0.0f, 0.0f, 0.0f}, {1.0f, 1.0f, 1.0f, 1.0f}},
+        testing::uniform({4, 4}, 1).to(at::kFloat));
+    save_training_pair(run_.checkpoint(step), bytes, run_.training_file(step), state);
   }
 
   // the newest pair, as it was written

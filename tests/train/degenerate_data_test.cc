@@ -210,10 +210,11 @@ class DegenerateData : public ::testing::TestWithParam<Case> {
     const std::string half = folder.file("a.training.safetensors");
     data.origin.config = config;
     data.origin.step = state.step;
-    save_checkpoint(checkpoint, data.origin, state.model,
-                    deployment_embeddings(state.model, config.search.starts, sampler),
-                    state.multiplier.value().item<double>(), data.normaliser, data.selftest_states);
-    save_training_file(half, state, checkpoint);
+    const std::vector<std::byte> bytes = serialise_checkpoint(
+        checkpoint, data.origin, state.model,
+        deployment_embeddings(state.model, config.search.starts, sampler),
+        state.multiplier.value().item<double>(), data.normaliser, data.selftest_states);
+    save_training_pair(checkpoint, bytes, half, state);
     TrainState again(shape, config.train, data.origin.reward_scale, seed, type);
     load_training_pair(checkpoint, half, again, data.origin.dataset_sha256);
     EXPECT_TRUE(at::equal(again.model.parameters().flat(), state.model.parameters().flat()));
@@ -296,14 +297,14 @@ TEST(DegenerateDataRefused, MomentsThatHaveLeftFloat32AreNotWritten) {
   TrainState state(shape, TrainConfig{}, 1.0, 0, at::TensorOptions(at::kFloat));
   const std::string checkpoint = folder.file("a.safetensors");
   const Normaliser normaliser{std::vector<float>(4, 0.0F), std::vector<float>(4, 1.0F)};
-  save_checkpoint(checkpoint, ModelOrigin{}, state.model,
-                  state.model.task_embedding().embeddings().detach(), 1.0, normaliser,
-                  at::zeros({4, shape.state_dim}));
+  const std::vector<std::byte> bytes = serialise_checkpoint(
+      checkpoint, ModelOrigin{}, state.model, state.model.task_embedding().embeddings().detach(),
+      1.0, normaliser, at::zeros({4, shape.state_dim}));
   const std::string half = folder.file("a.training.safetensors");
-  EXPECT_NO_THROW(save_training_file(half, state, checkpoint));
+  EXPECT_NO_THROW(save_training_pair(checkpoint, bytes, half, state));
   const auto before = read_file(half);
   state.adam.exp_avg_sq[0].fill_(HUGE_VAL);
-  EXPECT_THROW(save_training_file(half, state, checkpoint), RunError);
+  EXPECT_THROW(save_training_pair(checkpoint, bytes, half, state), RunError);
   EXPECT_EQ(read_file(half), before);
 }
 

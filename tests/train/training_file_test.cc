@@ -85,12 +85,12 @@ class TrainingFileTest : public ::testing::Test {
 
   void save(const TrainState& state, const std::string& name) {
     origin_.step = state.step;
-    save_checkpoint(folder_.file(name + ".safetensors"), origin_, state.model,
-                    state.model.task_embedding().embeddings(),
-                    state.multiplier.value().item<double>(), normaliser_,
-                    testing::uniform({4, 4}, 1).to(at::kFloat));
-    save_training_file(folder_.file(name + ".training.safetensors"), state,
-                       folder_.file(name + ".safetensors"));
+    const std::string checkpoint = folder_.file(name + ".safetensors");
+    const std::vector<std::byte> bytes = serialise_checkpoint(
+        checkpoint, origin_, state.model, state.model.task_embedding().embeddings(),
+        state.multiplier.value().item<double>(), normaliser_,
+        testing::uniform({4, 4}, 1).to(at::kFloat));
+    save_training_pair(checkpoint, bytes, folder_.file(name + ".training.safetensors"), state);
   }
   void load(TrainState& state, const std::string& checkpoint, const std::string& training) const {
     load_training_pair(folder_.file(checkpoint + ".safetensors"),

@@ -13,17 +13,15 @@ namespace drop {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// The training half of a checkpoint (`step_*.training.safetensors`): Adam's moments by parameter
-/// name (`adam.exp_avg.NAME`, `adam.exp_avg_sq.NAME`), `adam.step`, the multiplier's own state, and
-/// the position of every random stream (`rng.seed`, `rng.step`: streams are pure functions of
-/// both). `__metadata__` names the step and the checkpoint's payload hash it belongs to.
-/// @param replay  tensors to be kept besides: the replay buffer of online fine-tuning
-void save_training_file(const std::filesystem::path& path, const TrainState& state,
-                        const std::filesystem::path& checkpoint, const NamedTensors& replay = {});
-
-/// Writes both halves of a pair, the training half first: where there is a checkpoint, there is all
-/// that resuming needs, whenever the process was killed.
+/// Writes a checkpoint and its training half (`step_*.training.safetensors`): Adam's moments by
+/// parameter name (`adam.exp_avg.NAME`, `adam.exp_avg_sq.NAME`), `adam.step`, the multiplier's own
+/// state, and the position of every random stream (`rng.seed`, `rng.step`: streams are pure
+/// functions of both). `__metadata__` names the step and the checkpoint's payload hash it belongs
+/// to. The training half comes first: where there is a checkpoint, there is all that resuming
+/// needs, whenever the process was killed. Throws RunError, and writes nothing, for moments that
+/// are not finite.
 /// @param checkpoint_bytes  from `serialise_checkpoint`
+/// @param replay  tensors to be kept besides: the replay buffer of online fine-tuning
 void save_training_pair(const std::filesystem::path& checkpoint,
                         std::span<const std::byte> checkpoint_bytes,
                         const std::filesystem::path& training, const TrainState& state,
