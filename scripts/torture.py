@@ -24,6 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
+import h5py
+
 from torture_bench import (FOLDER_PREFIX, ROOT, TASK, Bench, Lost, Process, Unreached, check_folder, content_hashes,
                            files_of, metric_rows, outcome_of, require, require_done, require_old_or_new,
                            require_refusal, require_same, run, without_volatile)
@@ -202,18 +204,36 @@ def works_of(bench):
                              "--episodes", 2, "--threads", 1, "--network-threads", 1, "--quiet",
                              "--cache", folder / "cache", "--json", folder / "scores.json")
 
+    def trace(folder):
+        return bench.program("drop_eval", "--checkpoint", bench.newest_checkpoint(), "--rule", "best-ada", "--episodes", 1,
+                             "--threads", 1, "--network-threads", 1, "--quiet", "--trace", folder / "trace.hdf5")
+
+    def infer(folder):
+        return bench.program("drop_infer", "--checkpoint", bench.newest_checkpoint(), "--states", bench.states,
+                             "--out", folder / "answers.hdf5", "--quiet")
+
+    def decompose(folder):
+        return bench.program("drop_data", "decompose", bench.data, "--task", TASK, "--num-subtasks", 4,
+                             "--trajectories-per-subtask", 3, "--out", folder / "decomposition.json", "--quiet")
+
     return {
         "drop_train": Work(bench, "train", lambda folder: bench.train_command(folder / "run"),
                            lambda folder: bench.train_command(folder / "run", "--resume"),
                            points=WRITE_POINTS + APPEND_POINTS),
         "drop_finetune --level checkpoint": Work(bench, "finetune", finetune("--level", "checkpoint"),
                                                  start=copy_of_run, typical=2),
+        "drop_finetune --level embedding": Work(
+            bench, "finetune the embedding", finetune("--level", "embedding", "--max-ascent-steps", 3, "--last", 2),
+            start=copy_of_run, typical=2),
         "drop_finetune --level parametric": Work(
             bench, "train online", finetune("--level", "parametric", "--rule", "best", "--env-steps", 600, "--saves", 2),
             start=copy_of_run, typical=5),
         "drop_coms": Work(bench, "coms", coms(), coms("--resume"), points=WRITE_POINTS + APPEND_POINTS, typical=6),
         "drop_eval --cache": ResultWork(bench, "evaluate", evaluate, typical=2),
+        "drop_eval --trace": ResultWork(bench, "trace", trace),
+        "drop_infer": ResultWork(bench, "infer", infer),
         "drop_data generate": ResultWork(bench, "generate", generate(), generate("--force")),
+        "drop_data decompose": ResultWork(bench, "decompose", decompose),
     }
 
 
@@ -555,7 +575,6 @@ class Torture:
             require(times == sorted(times), "the event files' names are out of order")
 
     def changed_data(self, folder, change):
-        import h5py  # only these faults need it
         path = folder / "changed.hdf5"
         shutil.copy(self.bench.data, path)
         with h5py.File(path, "r+") as file:
@@ -864,7 +883,9 @@ class Torture:
     def corruption_of(self, row, test):
         with self.bench.scratch("corruption") as folder:
             report = folder / "report.xml"
-            ended = run([test, "--gtest_filter=*Corruption*", f"--gtest_output=xml:{report}"])
+            long_tests = {} if self.short else {"DROP_LONG_TESTS": "1"}
+            with Process([test, "--gtest_filter=*Corruption*", f"--gtest_output=xml:{report}"], long_tests) as process:
+                ended = process.wait(3600)
             tests = list(xml.etree.ElementTree.parse(report).iter("testcase")) if report.exists() else []
             failed = 0
             unseen = 0  # HDF5 has no hash: a value that a flipped bit changed is told by the file's SHA-256 alone
@@ -935,7 +956,7 @@ def parse(arguments):
     if options.document:
         parts_of_document(options.document)  # before hours of work
     options.bin = options.bin.resolve()
-    for program in ("drop_train", "drop_eval", "drop_finetune", "drop_coms", "drop_data"):
+    for program in ("drop_train", "drop_eval", "drop_infer", "drop_finetune", "drop_coms", "drop_data"):
         if not os.access(options.bin / program, os.X_OK):
             raise TortureError(f"{options.bin / program}: there is no such program; build it with cmake --preset release && "
                                "cmake --build --preset release, or give --bin")

@@ -16,6 +16,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy
 import yaml
 
@@ -272,7 +273,7 @@ class Bench:
 
     def __init__(self, folder, programs):
         self.folder, self.programs = Path(folder), Path(programs)
-        self.data = self.folder / "maze.hdf5"
+        self.data, self.states = self.folder / "maze.hdf5", self.folder / "states.hdf5"
         self.short_run, self.short_config = self.folder / "short reference", self.folder / "short.yaml"
         self.long_run, self.long_config = self.folder / "long reference", self.folder / "long.yaml"
         self.long_steps = 0
@@ -315,7 +316,12 @@ class Bench:
         require_done(self.train(self.short_run))
         require_done(self.train(self.long_run, config=self.long_config))
         self.long_steps = long_steps
+        with h5py.File(self.data) as data, h5py.File(self.states, "w") as states:
+            states["states"] = data["observations"][:50]
         self.find()
+
+    def newest_checkpoint(self):
+        return max(path for path in self.short_run.glob("checkpoints/step_*.safetensors") if CHECKPOINT.fullmatch(path.name))
 
     def find(self):
         """What `make` has left, perhaps in another process."""

@@ -171,8 +171,9 @@ void VideoWriter::Impl::fail() {
   const ssize_t got = ::pread(errors.get(), words.data(), words.size(), 0);
   words.resize(got > 0 ? static_cast<size_t>(got) : 0);
   std::string line = join(split(words, '\n'), "; ");
-  for (size_t at; (at = line.find(temporary.string())) != std::string::npos;) {
-    line.replace(at, temporary.string().size(), path.string());
+  const std::string unfinished = temporary.string();
+  for (size_t at = line.find(unfinished); at != std::string::npos; at = line.find(unfinished)) {
+    line.replace(at, unfinished.size(), path.string());
   }
   throw RunError(path.string() + ": ffmpeg made no video of it (" +
                  (line.empty() ? "it said nothing" : line) +

@@ -12,9 +12,9 @@ namespace drop {
 
 /// A field of the model that belongs to the task's state.
 struct AdroitVariable {
-  const char* key;              ///< as in TaskVariable
-  mjtObj type;                  ///< a body, or a site
-  const char* name;             ///< in the model
+  const char* key = nullptr;    ///< as in TaskVariable
+  mjtObj type = mjOBJ_UNKNOWN;  ///< a body, or a site
+  const char* name = nullptr;   ///< in the model
   bool is_orientation = false;  ///< of a body, as a quaternion [4]; else a position [3]
   bool moves = false;           ///< as in TaskVariable
 };

@@ -34,11 +34,12 @@ double distance(const MazePoint& a, const MazePoint& b) {
 
 std::vector<MazeCell> plan_maze_path(const Maze& maze, MazeCell start, MazeCell target) {
   const auto index = [&](MazeCell cell) {
-    return static_cast<size_t>(cell.row * maze.columns() + cell.column);
+    return static_cast<size_t>(cell.row) * static_cast<size_t>(maze.columns()) +
+           static_cast<size_t>(cell.column);
   };
 
   // value of a cell = best of its five actions; all start at 0
-  const auto cells = static_cast<size_t>(maze.rows() * maze.columns());
+  const auto cells = static_cast<size_t>(maze.rows()) * static_cast<size_t>(maze.columns());
   std::vector<double> values(cells, 0.0);
   std::vector<double> previous(cells, 0.0);
   const auto action_value = [&](MazeCell cell, MazeCell move) {

@@ -25,7 +25,7 @@ class WaypointController {
   explicit WaypointController(Maze maze) : maze_(std::move(maze)) {}
 
   struct Decision {
-    MazePoint action;
+    MazePoint action{};
     bool reached = false;  ///< within 0.1 of the target cell's point, moved less than 0.1
   };
 

@@ -114,9 +114,9 @@ struct Renderer::Impl {
   std::unique_ptr<GlContext> context;
   std::unique_ptr<mjModel, MujocoDeleter> look;  // the task's model with colours and light
   std::unique_ptr<mjData, MujocoDeleter> pose;
-  View view;
-  mjvScene scene;
-  mjrContext drawing;
+  View view{};
+  mjvScene scene{};
+  mjrContext drawing{};
   std::vector<uint8_t> upside_down;
 
   Impl(const MujocoEnvironment& environment, int width, int height);

@@ -263,9 +263,10 @@ std::string task_from_file_name(const std::string& file) {
 std::string task_of_file(const ReplayOptions& options, const DatasetSource& source) {
   if (!options.task.empty()) return options.task;
   if (!source.task.empty()) return source.task;
-  const auto attribute = read_hdf5_text_attribute(source.path, "task");
-  if (attribute && EnvironmentRegistry::instance().contains(*attribute)) return *attribute;
-  const std::string named = task_from_file_name(source.path);
+  auto attribute = read_hdf5_text_attribute(source.path, "task");
+  if (attribute && EnvironmentRegistry::instance().contains(*attribute))
+    return *std::move(attribute);
+  std::string named = task_from_file_name(source.path);
   if (!named.empty()) return named;
   throw UsageError(source.path +
                    ": neither its name nor an attribute tells the task; give --task, "

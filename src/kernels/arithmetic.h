@@ -172,7 +172,8 @@ struct MultiplierRule {
   double threshold;  ///< eta_c in scaled units
 };
 
-DROP_HOST_DEVICE inline double multiplier_value(const MultiplierRule& rule, float parameter) {
+template <typename Real>
+DROP_HOST_DEVICE inline double multiplier_value(const MultiplierRule& rule, Real parameter) {
   if (!rule.logarithmic) return static_cast<double>(parameter);
   // the logarithm of the cap, rounded, may lie above it
   const double value = exp(static_cast<double>(parameter));
@@ -180,7 +181,8 @@ DROP_HOST_DEVICE inline double multiplier_value(const MultiplierRule& rule, floa
 }
 
 /// dL/dC of the penalty.
-DROP_HOST_DEVICE inline double gap_weight(const MultiplierRule& rule, float parameter, double gap) {
+template <typename Real>
+DROP_HOST_DEVICE inline double gap_weight(const MultiplierRule& rule, Real parameter, double gap) {
   if (rule.hinge && !(gap > rule.threshold)) return 0.0;
   return multiplier_value(rule, parameter);
 }
@@ -231,14 +233,14 @@ DROP_HOST_DEVICE inline Real clamped_posterior_log_std(Real log_std) {
 
 template <typename Real>
 DROP_HOST_DEVICE inline Real posterior_sample(Real mean, Real log_std, Real noise) {
-  return mean + exp(clamped_posterior_log_std(log_std)) * noise;
+  return mean + std::exp(clamped_posterior_log_std(log_std)) * noise;
 }
 
 /// KL(q || N(0, 1)).
 template <typename Real>
 DROP_HOST_DEVICE inline Real posterior_kl(Real mean, Real log_std) {
   const Real clamped = clamped_posterior_log_std(log_std);
-  return Real(0.5) * (mean * mean + exp(2 * clamped) - 1 - 2 * clamped);
+  return Real(0.5) * (mean * mean + std::exp(2 * clamped) - 1 - 2 * clamped);
 }
 
 template <typename Real>
@@ -254,7 +256,7 @@ DROP_HOST_DEVICE inline PosteriorGradient<Real> posterior_gradient(Real mean, Re
                                                                    Real noise, Real z_gradient,
                                                                    Real kl_weight) {
   const Real clamped = clamped_posterior_log_std(log_std);
-  const Real std = exp(clamped);
+  const Real std = std::exp(clamped);
   return {z_gradient + kl_weight * mean,
           clamped == log_std ? z_gradient * noise * std + kl_weight * (std * std - 1) : Real(0)};
 }

@@ -119,7 +119,8 @@ class Bf16Backend final : public CpuBackend<float> {
 template <typename Body>
 void share(int64_t count, int64_t flops_each, const Body& body) {
   constexpr int64_t kWorthAThread = 10'000'000;
-  at::parallel_for(0, count, std::max<int64_t>(1, kWorthAThread / flops_each), body);
+  at::parallel_for(0, count, std::max<int64_t>(1, kWorthAThread / std::max<int64_t>(1, flops_each)),
+                   body);
 }
 
 // carries a sum out over the rows, a few strips on each thread
@@ -181,7 +182,9 @@ void Bf16Backend::refresh() {
 // ---- layers ------------------------------------------------------------------------------------
 
 bf16::Sum Bf16Backend::forward_sum(std::initializer_list<Product> products) const {
-  bf16::Sum sum{isa_, {}, 0, part(products.begin()->weight).out, 0, 0};
+  bf16::Sum sum;
+  sum.isa = isa_;
+  sum.columns = part(products.begin()->weight).out;
   for (const Product& product : products) {
     const bf16::Matrix& x = forms(product.x);
     sum.addends[sum.count++] = {x.values, forms(product.weight).forward, x.blocks};

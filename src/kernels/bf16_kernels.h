@@ -43,19 +43,19 @@ struct Matrix {
 
 /// One addend of a product.
 struct Addend {
-  const Bf16* left;   ///< left form, strip 0
-  const Bf16* right;  ///< right form, panel 0
-  int64_t depth;      ///< blocks along the inner dimension, of both
+  const Bf16* left = nullptr;   ///< left form, strip 0
+  const Bf16* right = nullptr;  ///< right form, panel 0
+  int64_t depth = 0;            ///< blocks along the inner dimension, of both
 };
 
 /// Sum of up to two addends, over rows [begin, end); begin is a multiple of 32.
 struct Sum {
-  Isa isa;
-  Addend addends[2];
-  int count;
-  int64_t columns;  ///< of the result
-  int64_t begin;
-  int64_t end;
+  Isa isa = Isa::kNone;
+  Addend addends[2] = {};
+  int count = 0;
+  int64_t columns = 0;  ///< of the result
+  int64_t begin = 0;
+  int64_t end = 0;
   /// Else null: the first kFewRows rows at most of one addend whose `right` is the right form of
   /// the transposed operand, by AMX; room for few_rows_scratch(depth) values at a cache line.
   Bf16* few_rows_scratch = nullptr;
@@ -74,8 +74,8 @@ struct Offsets {
 
 /// Plain row-major values as a result.
 struct Plain {
-  float* values;   ///< row 0 of the matrix's rows
-  int64_t stride;  ///< between rows
+  float* values = nullptr;  ///< row 0 of the matrix's rows
+  int64_t stride = 0;       ///< between rows
   bool tanh = false;
   bool accumulate = false;
 };
@@ -95,16 +95,16 @@ void bare_product(const Sum& sum);
 /// [first_panel, last_panel). Both operands are rearranged in `scratch`, a group of rows at a time,
 /// beside the product of what is there already.
 struct WeightGradient {
-  Isa isa;
+  Isa isa = Isa::kNone;
   Matrix gradient;
   Matrix x;
-  int64_t begin;
-  int64_t end;
-  int64_t rows;  ///< of the result: width of `gradient`
-  int64_t columns;
-  int64_t first_strip, last_strip;
-  int64_t first_panel, last_panel;
-  Bf16* scratch;  ///< scratch_size(last_strip - first_strip) values at a cache line
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t rows = 0;  ///< of the result: width of `gradient`
+  int64_t columns = 0;
+  int64_t first_strip = 0, last_strip = 0;
+  int64_t first_panel = 0, last_panel = 0;
+  Bf16* scratch = nullptr;  ///< scratch_size(last_strip - first_strip) values at a cache line
 };
 int64_t scratch_size(int64_t strips);
 void weight_gradient(const WeightGradient& product, float* out, int64_t stride);

@@ -373,24 +373,21 @@ bool CpuBackend<Real>::score_losses(const ScoreLosses& l, const at::Tensor& metr
 
   // conservative gap, and what multiplies it in f's loss
   Real& parameter = *data<Real>(l.multiplier);
-  const bool log_form = l.form == MultiplierForm::kLog;
-  const auto value = [&]() -> double {
-    if (!log_form) return parameter;
-    // the logarithm of the cap, rounded, may lie above it
-    return std::min(std::exp(static_cast<double>(parameter)), arithmetic::kLargestMultiplier);
-  };
+  const arithmetic::MultiplierRule rule{l.form == MultiplierForm::kHinge,
+                                        l.form == MultiplierForm::kLog, l.multiplier_rate,
+                                        l.threshold};
   if (l.measure_gap) {
     slots[kGapSlot] =
         mean_of(scores + l.block, l.batch_size) - mean_of(scores + 2 * l.block, l.batch_size);
   }
-  const double violation = slots[kGapSlot] - l.threshold;
-  double weight = 0.0;
-  if (l.conservative && (l.form != MultiplierForm::kHinge || violation > 0.0)) weight = value();
+  const double weight =
+      l.conservative ? arithmetic::gap_weight(rule, parameter, slots[kGapSlot]) : 0.0;
   std::fill_n(gradient + l.block, l.batch_size, static_cast<Real>(weight / batch));
   std::fill_n(gradient + 2 * l.block, l.batch_size, static_cast<Real>(-weight / batch));
 
   // the multiplier's own step
-  if (l.conservative && log_form) {
+  const double violation = slots[kGapSlot] - l.threshold;
+  if (l.conservative && rule.logarithmic) {
     adam_scalar(parameter, *data<Real>(l.exp_avg), *data<Real>(l.exp_avg_sq),
                 *data<float>(l.step_count), -weight * violation, l.multiplier_rate);
     parameter = std::min(parameter, static_cast<Real>(std::log(arithmetic::kLargestMultiplier)));
@@ -398,7 +395,7 @@ bool CpuBackend<Real>::score_losses(const ScoreLosses& l, const at::Tensor& metr
     parameter = static_cast<Real>(
         std::clamp(parameter + l.multiplier_rate * violation, 0.0, arithmetic::kLargestMultiplier));
   }
-  slots[kMultiplierSlot] = value();
+  slots[kMultiplierSlot] = arithmetic::multiplier_value(rule, parameter);
   return weight != 0.0;
 }
 

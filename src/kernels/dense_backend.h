@@ -66,7 +66,7 @@ struct BehaviourLoss {
   at::Tensor mean;              ///< tanh-bounded mean actions [rows, action_dim]
   at::Tensor actions;           ///< [rows, action_dim]
   at::Tensor log_std;           ///< [action_dim] or undefined (unit variance)
-  int64_t batch_size;           ///< rows that count; the rest is padding
+  int64_t batch_size = 0;       ///< rows that count; the rest is padding
   at::Tensor mean_gradient;     ///< out: dL/d(before tanh) [rows, action_dim], 0 in the padding
   at::Tensor log_std_gradient;  ///< out [action_dim] or undefined
 };
@@ -77,9 +77,9 @@ struct PosteriorLoss {
   at::Tensor posterior;   ///< the encoder's output, [mean, log_std] before its clamp [rows, 2 d]
   at::Tensor noise;       ///< [rows, d]
   at::Tensor z_gradient;  ///< dL/dz of all other losses [rows, d]
-  double kl_weight;
-  int64_t batch_size;   ///< rows that count; the rest is padding
-  at::Tensor gradient;  ///< out: dL/d(posterior) [rows, 2 d], the padding as it was
+  double kl_weight = 0.0;
+  int64_t batch_size = 0;  ///< rows that count; the rest is padding
+  at::Tensor gradient;     ///< out: dL/d(posterior) [rows, 2 d], the padding as it was
 };
 
 /// Inputs and results of `score_losses`: L_td, the conservative gap C, their gradients, and the
@@ -90,15 +90,15 @@ struct ScoreLosses {
   at::Tensor next_scores;  ///< f_bar(s', a', z) [block]
   at::Tensor rewards;      ///< [block]
   at::Tensor terminals;    ///< [block]
-  int64_t batch_size;      ///< rows of a block that count
-  int64_t block;
-  double discount;
-  bool
-      measure_gap;  ///< false: blocks 1 and 2 hold nothing, C stays as it was (needs !conservative)
-  bool conservative;
-  MultiplierForm form;
-  double multiplier_rate;
-  double threshold;                            ///< eta_c in scaled units
+  int64_t batch_size = 0;  ///< rows of a block that count
+  int64_t block = 0;
+  double discount = 0.0;
+  /// false: blocks 1 and 2 hold nothing, C stays as it was (needs !conservative)
+  bool measure_gap = true;
+  bool conservative = true;
+  MultiplierForm form = MultiplierForm::kHinge;
+  double multiplier_rate = 0.0;
+  double threshold = 0.0;                      ///< eta_c in scaled units
   at::Tensor multiplier;                       ///< in/out: lambda, or its logarithm (`log`)
   at::Tensor exp_avg, exp_avg_sq, step_count;  ///< in/out: Adam's state (`log` only)
   at::Tensor score_gradient;                   ///< out: [3 * block], 0 in the padding
@@ -108,10 +108,10 @@ struct ScoreLosses {
 struct ParameterUpdate {
   at::Tensor parameters, gradients, exp_avg, exp_avg_sq;  ///< flat [P]
   at::Tensor step_count;                                  ///< float32 scalar, before this step
-  double learning_rate;
-  at::Tensor target;      ///< flat [Q]
-  int64_t target_source;  ///< offset in `parameters` of what `target` follows
-  double target_rate;
+  double learning_rate = 0.0;
+  at::Tensor target;          ///< flat [Q]
+  int64_t target_source = 0;  ///< offset in `parameters` of what `target` follows
+  double target_rate = 0.0;
 };
 
 /// Slots of the metrics tensor (float64, on the backend's device).

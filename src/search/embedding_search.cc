@@ -19,7 +19,7 @@ constexpr int64_t kMaxRows = 32768;
 at::Tensor first_argmax(const at::Tensor& scores) {
   const at::Tensor is_largest = scores == scores.amax(1, /*keepdim=*/true);
   const at::Tensor position = at::arange(scores.size(1), scores.options().dtype(at::kLong));
-  return at::where(is_largest, position, at::scalar_tensor(scores.size(1) - 1, position.options()))
+  return position.where(is_largest, at::scalar_tensor(scores.size(1) - 1, position.options()))
       .amin(1);
 }
 

@@ -30,9 +30,9 @@ struct FusedAscent::Workspace {
   at::Tensor scores, best_scores;       // [rows, 1]
   MatrixId states_, e0, h;              // Enc_1
   MatrixId z_in, action_in;             // inputs
-  MatrixId x2, x3, x4;                  // beta behind h
-  MatrixId y[5];                        // f
-  MatrixId ones, f_gradient[5], beta_gradient[4];
+  MatrixId x2{}, x3{}, x4{};            // beta behind h
+  MatrixId y[5] = {};                   // f
+  MatrixId ones, f_gradient[5] = {}, beta_gradient[4] = {};
 };
 
 FusedAscent::Workspace::Workspace(const DropModel& model, Precision precision, int64_t states,

@@ -30,8 +30,8 @@ class FusedAscent : public AscentEngine {
   at::Tensor ascend(const at::Tensor& states, const at::Tensor& starts,
                     const AscentOptions& options);
   void encode(int64_t num_states);
-  void forward(int64_t rows, int64_t num_starts, bool score);
-  void iterate(int64_t rows, int64_t num_starts, const AscentOptions& options);
+  void forward(int64_t count, int64_t num_starts, bool score);
+  void iterate(int64_t count, int64_t num_starts, const AscentOptions& options);
 
   std::string name_;
   const DropModel& model_;

@@ -77,7 +77,7 @@ BenchmarkTimes benchmark_step(const Runtime& runtime, const StepBenchmarkOptions
   }
   const std::unique_ptr<StepEngine> engine =
       make_step_engine(options.engine, runtime.precision, seeds, config);
-  const BenchmarkTimes times =
+  BenchmarkTimes times =
       measure(options.plan, runtime.device, runtime.precision, [&](int64_t count) {
         engine->advance(count);
         engine->metrics();  // waits for the device

@@ -15,8 +15,8 @@ namespace drop {
 /// Everything that a step changes, as flat tensors on the backend's device; with a seed axis in
 /// front where the backend has one.
 struct FusedStepState {
-  const ParameterBuffer* parameters;  ///< layout of `flat` and `target`
-  const ParameterBuffer* target_parameters;
+  const ParameterBuffer* parameters = nullptr;  ///< layout of `flat` and `target`
+  const ParameterBuffer* target_parameters = nullptr;
   at::Tensor flat, target;         ///< phi, beta, f [P]; f_bar [Q]
   at::Tensor exp_avg, exp_avg_sq;  ///< Adam's moments [P]
   at::Tensor adam_step_count;      ///< float32 scalar
@@ -64,7 +64,7 @@ class FusedStep {
 
   // activations of one evaluation of beta behind h, or of f
   struct PolicyPass {
-    MatrixId z, x2, x3, x4;
+    MatrixId z{}, x2{}, x3{}, x4{};
     at::Tensor mean;
   };
 
@@ -74,7 +74,7 @@ class FusedStep {
   void forward_embedding();
   void forward_posterior();
   void forward_policy(const PolicyPass& pass, const at::Tensor& z);
-  void forward_score(RowRange rows);
+  void forward_score(RowRange range);
   void forward_target();
   void backward_score(bool gap_has_gradient);
   void backward_policy();
@@ -101,14 +101,14 @@ class FusedStep {
   at::Tensor mean_gradient_;
   at::Tensor scores_, next_scores_, score_gradient_;
 
-  MatrixId phi_in_, phi_hidden0_, phi_hidden1_;  // phi_in_: of a CVAE alone
-  MatrixId phi_gradient0_, phi_gradient1_, phi_gradient2_;
-  MatrixId states_, e0_, h_;
+  MatrixId phi_in_{}, phi_hidden0_{}, phi_hidden1_{};  // phi_in_: of a CVAE alone
+  MatrixId phi_gradient0_{}, phi_gradient1_{}, phi_gradient2_{};
+  MatrixId states_{}, e0_{}, h_{};
   PolicyPass data_pass_, uniform_pass_;
-  MatrixId policy_gradient_[6];                         // at the output of each of beta's layers
-  MatrixId state_actions_, score_z_, score_hidden_[5];  // f: three blocks of rows
-  MatrixId score_layer_gradient_[6];
-  MatrixId next_state_actions_, next_z_, next_hidden_[5];
+  MatrixId policy_gradient_[6] = {};  // at the output of each of beta's layers
+  MatrixId state_actions_{}, score_z_{}, score_hidden_[5] = {};  // f: three blocks of rows
+  MatrixId score_layer_gradient_[6] = {};
+  MatrixId next_state_actions_{}, next_z_{}, next_hidden_[5] = {};
 };
 
 }  // namespace drop

@@ -5,11 +5,14 @@
 
 #include <cmath>
 
+#include "kernels/arithmetic.h"
+
 namespace drop {
 
 namespace {
 
-constexpr double kLargest = 1e6;
+using arithmetic::kLargestMultiplier;
+
 constexpr double kSmallestInitial = 1e-12;  // `log` cannot start at zero
 
 }  // namespace
@@ -25,7 +28,7 @@ Multiplier::Multiplier(MultiplierForm form, double initial, double rate, double 
 
 at::Tensor Multiplier::value() const {
   // the logarithm of the cap, rounded, may lie above it
-  return form_ == MultiplierForm::kLog ? at::exp(parameter_).clamp_max_(kLargest)
+  return form_ == MultiplierForm::kLog ? at::exp(parameter_).clamp_max_(kLargestMultiplier)
                                        : parameter_.clone();
 }
 
@@ -40,9 +43,9 @@ void Multiplier::update(const at::Tensor& gap) {
   if (form_ == MultiplierForm::kLog) {
     // ascent on exp(l) * (C - eta_c): Adam minimises, hence the sign
     adam_.step(-(value() * violation));
-    parameter_.clamp_max_(std::log(kLargest));
+    parameter_.clamp_max_(std::log(kLargestMultiplier));
   } else {
-    parameter_.add_(violation, rate_).clamp_(0.0, kLargest);
+    parameter_.add_(violation, rate_).clamp_(0.0, kLargestMultiplier);
   }
 }
 

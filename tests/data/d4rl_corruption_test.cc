@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <span>
@@ -264,6 +265,22 @@ TEST_F(DataCorruption, AFlippedBitOfAPlainArrayChangesThatValueAlone) {
   EXPECT_EQ(counts.others, 0);
   EXPECT_GT(counts.one_value, 100);
   EXPECT_GT(counts.refused, 50);  // flags that are none, exponents of infinity
+}
+
+// Minutes, not seconds: scripts/torture.sh asks for it in its long form.
+TEST_F(DataCorruption, EveryBitOfThePlainFilesMetadata) {
+  if (std::getenv("DROP_LONG_TESTS") == nullptr) GTEST_SKIP() << "long: DROP_LONG_TESTS is not set";
+  const std::string plain = folder_.file("plain.hdf5");
+  write_plain_file(plain);
+  open(plain);
+  Counts counts;
+  for (size_t place = 0; place < bytes_.size(); ++place) {
+    if (values_at(place) != nullptr) continue;
+    for (int bit = 0; bit < 8; ++bit) flip(place, bit, counts);
+  }
+  counts.report("metadata");
+  EXPECT_EQ(counts.one_value, 0);
+  EXPECT_GT(counts.refused, counts.others);
 }
 
 TEST_F(DataCorruption, EveryCutIsRefused) {
