@@ -4,12 +4,14 @@
 #   ./scripts/fuzz.sh [SECONDS] [TARGET...]
 #
 #   SECONDS  for each target (default: 60)
-#   TARGET   of: checkpoint, config, hdf5, safetensors (default: all)
+#   TARGET   of: checkpoint, config, hdf5, safetensors, sweep, training (default: all)
 #
 # Builds the targets of tests/fuzz with Clang's libFuzzer, AddressSanitizer and UBSan into build/fuzz
 # and runs them one after the other. Prints a line for each: runs, features of the code reached,
 # findings. What is found lies in build/fuzz/findings, each input beside a .txt with the command that
-# repeats it. Interesting inputs are kept in build/fuzz/corpus and go on being used.
+# repeats it. Interesting inputs are kept in build/fuzz/corpus and go on being used. `sweep` is the
+# reader of sweep files, which is Python: random changes of a file with every key
+# (tests/scripts/sweep_fuzz_test.py), which see nothing of the code that they reach.
 #
 # Exit status: 0 nothing found, or skipped without Clang; 1 a finding, or a target that does not run;
 # 2 wrong usage.
@@ -17,7 +19,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-all=(safetensors checkpoint hdf5 config)
+all=(safetensors checkpoint training hdf5 config sweep)
 seconds=60
 targets=()
 while [ $# -gt 0 ]; do
@@ -26,7 +28,7 @@ while [ $# -gt 0 ]; do
       print_help
       exit 0
       ;;
-    safetensors | checkpoint | hdf5 | config) targets+=("$1") ;;
+    safetensors | checkpoint | training | hdf5 | config | sweep) targets+=("$1") ;;
     *)
       [[ "$1" =~ ^[1-9][0-9]{0,5}$ ]] || fail 2 "unknown option '$1'; known: SECONDS, ${all[*]}, --help"
       seconds="$1"
@@ -57,7 +59,7 @@ seeds="$fuzz/seeds"
 mkdir -p "$seeds/hdf5" "$seeds/config" "$fuzz/findings"
 find tests/fixtures -name '*.hdf5' -size -40k -exec cp -t "$seeds/hdf5" {} +
 find configs -name '*.yaml' -not -path '*/sweeps/*' -exec cp -t "$seeds/config" {} +
-"$fuzz/bin/make_seeds" "$seeds/checkpoint" || fail 1 "make_seeds failed (message above)"
+"$fuzz/bin/make_seeds" "$seeds" || fail 1 "make_seeds failed (message above)"
 rm -rf "$seeds/safetensors"
 cp -r "$seeds/checkpoint" "$seeds/safetensors"
 
@@ -69,7 +71,7 @@ export LSAN_OPTIONS
 # options_of TARGET: a limit for one allocation finds those that a file's claim alone decides
 options_of() {
   case "$1" in
-    safetensors | checkpoint) echo "-max_len=32768 -timeout=10 -malloc_limit_mb=256 -dict=tests/fuzz/json.dict" ;;
+    safetensors | checkpoint | training) echo "-max_len=32768 -timeout=10 -malloc_limit_mb=256 -dict=tests/fuzz/json.dict" ;;
     config) echo "-max_len=16384 -timeout=10 -malloc_limit_mb=64 -dict=tests/fuzz/yaml.dict" ;;
     # the crash guard gives a child 60 s; HDF5 leaks by itself where it refuses
     hdf5) echo "-max_len=40960 -timeout=150 -malloc_limit_mb=600 -detect_leaks=0" ;;
@@ -94,9 +96,22 @@ keep_finding() {
   say "finding: $fuzz/findings/$name.txt"
 }
 
+# one_line TARGET RUNS FEATURES FINDINGS
+one_line() { printf '%-12s Done %s runs in %s s, %s features, %s findings\n' "$1" "$2" "$seconds" "$3" "$4"; }
+
 failed=0
 for target in "${targets[@]}"; do
   log="$fuzz/$target.log"
+  if [ "$target" = sweep ]; then
+    findings=0
+    if ! DROP_SWEEP_FUZZ_SECONDS="$seconds" .venv/bin/python3 tests/scripts/sweep_fuzz_test.py >"$log" 2>&1; then
+      findings=1
+      failed=1
+      say "finding: $log"
+    fi
+    one_line sweep "$(last_number 'sweep files:' "$log")" no "$findings"
+    continue
+  fi
   corpus="$fuzz/corpus/$target"
   artifacts="$fuzz/artifacts/$target"
   rm -rf "$artifacts"  # children of the crash guard may leave some here that mean nothing
@@ -113,7 +128,6 @@ for target in "${targets[@]}"; do
     failed=1
     keep_finding "$target" "$log"
   fi
-  printf '%-12s Done %s runs in %s s, %s features, %s findings\n' "$target" \
-    "$(last_number 'stat::number_of_executed_units:' "$log")" "$seconds" "$(last_number 'ft:' "$log")" "$findings"
+  one_line "$target" "$(last_number 'stat::number_of_executed_units:' "$log")" "$(last_number 'ft:' "$log")" "$findings"
 done
 exit "$failed"

@@ -25,7 +25,7 @@ PATIENCE_S = 300
 TASK = "maze2d-umaze-dense"
 # a name that breaks whatever quotes carelessly
 FOLDER_PREFIX = "drop's \"torture\" $x "
-TEMPORARY = re.compile(r"\.tmp\.[0-9]+$")
+TEMPORARY = re.compile(r"\.tmp\.[0-9]+(\.[0-9]+)?$")
 CHECKPOINT = re.compile(r"step_[0-9]{9}\.safetensors")
 ROW = re.compile(r"[0-9]+,[0-9.e+-]+,[^,]+,(nan|-?inf|-?[0-9.e+-]+)")
 # what differs between two runs that are the same

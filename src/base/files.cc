@@ -10,6 +10,7 @@
 #include <charconv>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 #include "base/fault.h"
 #include "drop/base/error.h"
@@ -42,17 +43,31 @@ class Descriptor {
 
 constexpr std::string_view kTemporary = ".tmp.";
 
-std::filesystem::path temporary_name(const std::filesystem::path& path) {
-  return path.string() + std::string(kTemporary) + std::to_string(::getpid());
+// A new file TARGET.tmp.PID. What is there already is another's: on a shared file system processes
+// of two machines, or of two containers, may bear the same number. Then it is TARGET.tmp.PID.N.
+std::pair<std::filesystem::path, int> open_temporary(const std::filesystem::path& target) {
+  constexpr int kMostNames = 1000;
+  const std::string first = target.string() + std::string(kTemporary) + std::to_string(::getpid());
+  std::string name = first;
+  int file = -1;
+  for (int n = 1; n <= kMostNames; ++n) {
+    file = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (file >= 0 || errno != EEXIST) break;
+    name = first + "." + std::to_string(n);
+  }
+  return {name, file};
 }
 
 // the process that a temporary file belongs to; 0 for another file
 pid_t owner_of_temporary(const std::string& name) {
   const size_t found = name.rfind(kTemporary);
   if (found == std::string::npos) return 0;
-  const char* end = name.data() + name.size();
+  const char* const end = name.data() + name.size();
   pid_t owner = 0;
-  const auto parsed = std::from_chars(name.data() + found + kTemporary.size(), end, owner);
+  auto parsed = std::from_chars(name.data() + found + kTemporary.size(), end, owner);
+  int number = 0;
+  if (parsed.ec == std::errc() && parsed.ptr != end && *parsed.ptr == '.')
+    parsed = std::from_chars(parsed.ptr + 1, end, number);
   return parsed.ec == std::errc() && parsed.ptr == end && owner > 0 ? owner : 0;
 }
 
@@ -97,15 +112,16 @@ std::filesystem::path output_path(const std::filesystem::path& path) {
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
   const std::filesystem::path target = output_path(path);
   const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : ".";
-  const std::filesystem::path temporary = temporary_name(target);
+  const bool fails = fault_at(WritePoint::kOpen);
+  const auto [temporary, descriptor] =
+      fails ? std::pair(std::filesystem::path(), -1) : open_temporary(target);
+  Descriptor file(descriptor);
+  if (file.get() < 0) {
+    throw RunError(target.string() + ": cannot be written (" + reason() +
+                   "); check the folder, its permissions and free space");
+  }
   try {
     // the new content, safe on disk under a temporary name
-    constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
-    Descriptor file(fault_at(WritePoint::kOpen) ? -1 : ::open(temporary.c_str(), kFlags, 0644));
-    if (file.get() < 0) {
-      throw RunError(target.string() + ": cannot be written (" + reason() +
-                     "); check the folder, its permissions and free space");
-    }
     const size_t half = content.size() / 2;
     write_all(file.get(), content.first(half), target);
     if (fault_at(WritePoint::kHalfWritten)) fail_writing(target);
@@ -132,8 +148,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 }
 
 void require_writable(const std::filesystem::path& path) {
-  const std::filesystem::path temporary = temporary_name(output_path(path));
-  const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  const auto [temporary, descriptor] = open_temporary(output_path(path));
+  const Descriptor file(descriptor);
   if (file.get() < 0) {
     throw RunError(path.string() + ": cannot be written (" + reason() + "); choose another path");
   }

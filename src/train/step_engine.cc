@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include <algorithm>
-
 #include "drop/base/error.h"
 #include "train/eager_step_engine.h"
 #include "train/fused_step_engine.h"
@@ -13,16 +11,6 @@
 namespace drop {
 
 namespace {
-
-// scores that large are about to overflow: a threshold beyond means never, or always
-constexpr double kLargestThreshold = 1e12;
-
-DropModel initialised(const ModelShape& shape, uint64_t seed, const at::TensorOptions& options) {
-  DropModel model(shape, options);
-  RandomStream stream(seed, "init");
-  model.initialise(stream);
-  return model;
-}
 
 // several seeds, each with an engine of its own
 class SequentialEngines : public StepEngine {
@@ -43,16 +31,6 @@ class SequentialEngines : public StepEngine {
 };
 
 }  // namespace
-
-TrainState::TrainState(const ModelShape& shape, const TrainConfig& config, double reward_scale,
-                       uint64_t seed, const at::TensorOptions& options)
-    : model(initialised(shape, seed, options)),
-      adam(model.parameters().flat(), config.learning_rate),
-      multiplier(config.multiplier, config.initial_multiplier(), config.multiplier_rate,
-                 std::clamp(config.conservative_threshold * reward_scale, -kLargestThreshold,
-                            kLargestThreshold),
-                 options),
-      seed(seed) {}
 
 StepEngineKind resolved_engine(StepEngineKind kind, at::Device device) {
   if (kind != StepEngineKind::kAuto) return kind;

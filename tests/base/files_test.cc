@@ -26,6 +26,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 std::vector<std::string> names_in(const std::filesystem::path& folder) {
   std::vector<std::string> names;
@@ -178,6 +179,19 @@ TEST(AtomicWrite, AWriteThatFailsHalfWayKeepsTheOldFile) {
   EXPECT_THAT(names_in(folder.path()), ElementsAre("file"));
 }
 
+// a process of another machine with our number, on a shared file system
+TEST(AtomicWrite, AnothersTemporaryFileStays) {
+  const testing::TemporaryFolder folder;
+  const std::string name = "file.tmp." + std::to_string(::getpid());
+  std::ofstream(folder.file(name)) << "another's";
+  std::ofstream(folder.file(name + ".1")) << "another's";
+  require_writable(folder.file("file"));
+  write_file_atomically(folder.file("file"), std::string_view("ours"));
+  EXPECT_EQ(read_text_file(folder.file("file")), "ours");
+  EXPECT_THAT(names_in(folder.path()), ElementsAre("file", name, name + ".1"));
+  EXPECT_EQ(read_text_file(folder.file(name)), "another's");
+}
+
 TEST(AtomicWrite, AReaderNeverSeesAHalf) {
   const testing::TemporaryFolder folder;
   const std::string path = folder.file("file");
@@ -203,14 +217,21 @@ TEST(RemoveLeftovers, TakesOnlyTemporaryFilesOfProcessesThatAreGone) {
   if (child == 0) ::_exit(0);
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
   const std::string gone = std::to_string(child);
-  const std::vector<std::string> names = {
-      "a.json.tmp." + gone, "a.json.tmp." + std::to_string(::getpid()),
-      "b.json.tmp.1",       "c.json.tmp.",
-      "d.tmp.x" + gone,     "tmp." + gone};
+  const std::vector<std::string> names = {"a.json.tmp." + gone,
+                                          "a.json.tmp." + std::to_string(::getpid()),
+                                          "a.json.tmp." + gone + ".2",
+                                          "b.json.tmp." + gone + ".",
+                                          "b.json.tmp." + gone + ".x",
+                                          "b.json.tmp.1",
+                                          "c.json.tmp.",
+                                          "d.tmp.x" + gone,
+                                          "tmp." + gone};
   for (const std::string& name : names) std::ofstream(folder.file(name)) << "half";
   remove_leftovers(folder.path());
-  EXPECT_THAT(names_in(folder.path()),
-              ElementsAre("b.json.tmp.1", "c.json.tmp.", "d.tmp.x" + gone, "tmp." + gone));
+  EXPECT_THAT(
+      names_in(folder.path()),
+      UnorderedElementsAre("b.json.tmp.1", "b.json.tmp." + gone + ".", "b.json.tmp." + gone + ".x",
+                           "c.json.tmp.", "d.tmp.x" + gone, "tmp." + gone));
   EXPECT_NO_THROW(remove_leftovers(folder.path() / "missing"));
 }
 

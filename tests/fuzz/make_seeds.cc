@@ -1,13 +1,16 @@
-// Writes small checkpoints, one of each form of the networks, for the fuzz targets to start from.
+// Writes small checkpoints, one of each form of the networks, and a training half, for the fuzz
+// targets to start from.
 //
-//   make_seeds FOLDER
+//   make_seeds FOLDER    writes FOLDER/checkpoint and FOLDER/training
 
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 
 #include "drop/nn/checkpoint.h"
+#include "fuzz/training_pair.h"
 #include "support/models.h"
+#include "support/paths.h"
 
 namespace {
 
@@ -49,11 +52,15 @@ void write_seed(const std::filesystem::path& path, drop::PolicyStd policy_std,
 
 int main(int argc, char** argv) try {
   if (argc != 2) return 2;
-  const std::filesystem::path folder = argv[1];
+  const std::filesystem::path training = std::filesystem::path(argv[1]) / "training";
+  const std::filesystem::path folder = std::filesystem::path(argv[1]) / "checkpoint";
+  std::filesystem::create_directories(training);
   std::filesystem::create_directories(folder);
   write_seed(folder / "table", drop::PolicyStd::kFixed, drop::EmbeddingKind::kTable);
   write_seed(folder / "learned_std", drop::PolicyStd::kLearned, drop::EmbeddingKind::kTable);
   write_seed(folder / "cvae", drop::PolicyStd::kFixed, drop::EmbeddingKind::kCvae);
+  const drop::testing::TemporaryFolder elsewhere;
+  drop::fuzz::TrainingPair().save(elsewhere.file("checkpoint"), training / "log_multiplier");
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "make_seeds: %s\n", error.what());

@@ -10,8 +10,8 @@
 namespace drop {
 
 /// Writes a file so that a reader, or a crash, sees either the old content or the whole new one:
-/// temporary file beside the target, fsync, rename, fsync of the folder. Throws RunError naming the
-/// file and the reason (disk full, no permission); the old file then still stands.
+/// temporary file of its own beside the target, fsync, rename, fsync of the folder. Throws RunError
+/// naming the file and the reason (disk full, no permission); the old file then still stands.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 

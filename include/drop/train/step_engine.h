@@ -9,25 +9,10 @@
 #include "drop/config/config.h"
 #include "drop/data/sampler.h"
 #include "drop/nn/drop_model.h"
-#include "drop/train/adam.h"
 #include "drop/train/losses.h"
-#include "drop/train/multiplier.h"
+#include "drop/train/train_state.h"
 
 namespace drop {
-
-/// Everything that training changes: what a checkpoint pair must hold to continue exactly.
-struct TrainState {
-  /// Fresh state: networks initialised from the stream "init". The constraint's threshold, in
-  /// scaled units, is clipped to +-1e12.
-  TrainState(const ModelShape& shape, const TrainConfig& config, double reward_scale, uint64_t seed,
-             const at::TensorOptions& options);
-
-  DropModel model;
-  Adam adam;  ///< over model.parameters(): phi, beta and f step together, each as by its own Adam
-  Multiplier multiplier;
-  int64_t step = 0;  ///< steps done
-  uint64_t seed = 0;
-};
 
 /// Measurements of one step, in scaled reward units; those of the score are 0 without one.
 struct StepMetrics {

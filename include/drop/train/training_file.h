@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "drop/train/step_engine.h"
+#include "drop/train/train_state.h"
 
 namespace drop {
 
