@@ -748,10 +748,12 @@ class Torture:
 
     def soak_rounds(self, faults, rounds, end):
         random_numbers = self.random("soak")
-        number = 0
-        while number == 0 or time.monotonic() < end:
+        number = lost_in_a_row = 0  # nothing survives any more: no use to go on
+        while (number == 0 or time.monotonic() < end) and lost_in_a_row < 3:
             number += 1
+            survived = rounds.survived
             rounds.trial(f"round {number}", lambda: self.soak_round(faults, random_numbers, end))
+            lost_in_a_row = 0 if rounds.survived > survived else lost_in_a_row + 1
 
     def soak_round(self, faults, random_numbers, end):
         bench = self.bench
@@ -1029,5 +1031,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself may be ignored, in the background
     sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@
 #include "drop/nn/checkpoint.h"
 #include "fuzz/training_pair.h"
 #include "support/models.h"
-#include "support/paths.h"
+#include "support/temporary_folder.h"
 
 namespace {
 
@@ -61,6 +61,9 @@ int main(int argc, char** argv) try {
   write_seed(folder / "cvae", drop::PolicyStd::kFixed, drop::EmbeddingKind::kCvae);
   const drop::testing::TemporaryFolder elsewhere;
   drop::fuzz::TrainingPair().save(elsewhere.file("checkpoint"), training / "log_multiplier");
+  drop::TrainState state = drop::fuzz::TrainingPair::fresh();
+  drop::load_training_pair(elsewhere.file("checkpoint"), training / "log_multiplier", state,
+                           drop::fuzz::TrainingPair::dataset_sha256());
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "make_seeds: %s\n", error.what());

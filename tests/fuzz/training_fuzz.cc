@@ -9,7 +9,7 @@
 #include "fuzz/fuzz_support.h"
 #include "fuzz/safetensors_mutator.h"
 #include "fuzz/training_pair.h"
-#include "support/paths.h"
+#include "support/temporary_folder.h"
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned int seed) {

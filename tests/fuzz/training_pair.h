@@ -26,7 +26,7 @@ class TrainingPair {
     origin.dataset_sha256 = dataset_sha256();
     origin.step = state_.step;
     checkpoint_ = serialise_checkpoint(
-        origin, state_.model, testing::uniform({2, 2}, 2).to(at::kFloat), 0.5,
+        "checkpoint", origin, state_.model, testing::uniform({2, 2}, 2).to(at::kFloat), 0.5,
         {{0.5f, -1.0f}, {1.5f, 0.5f}}, testing::uniform({4, 2}, 1).to(at::kFloat));
   }
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -177,6 +178,24 @@ class CommandTest(unittest.TestCase):
             self.assertEqual(ended.returncode, 2, arguments)
             self.assertRegex(ended.stderr, r"^torture.sh: error: [^\n]*\n$")
             self.assertIn(words, ended.stderr)
+
+    @unittest.skipUnless(HAVE_PROGRAMS, f"the programs are not built in {BUILD}")
+    def test_sigterm_ends_it_in_the_background_too(self):
+        with tempfile.TemporaryDirectory() as folder:
+            # a shell without job control starts what it puts in the background with SIGINT ignored
+            command = 'trap "" INT; exec "$@"'
+            process = subprocess.Popen(["bash", "-c", command, "-", ROOT / "scripts" / "torture.sh", "--only", "soak", "--bin",
+                                        BUILD / "bin", "--no-document"], stderr=subprocess.PIPE, text=True,
+                                       env={**os.environ, "TMPDIR": folder})
+            self.addCleanup(process.stderr.close)
+            self.addCleanup(process.kill)
+            end = time.monotonic() + 60
+            while not os.listdir(folder) and time.monotonic() < end:
+                time.sleep(0.05)
+            process.terminate()
+            self.assertEqual(process.wait(60), 130)
+            self.assertIn("interrupted", process.stderr.read())
+            self.assertEqual(os.listdir(folder), [])
 
     @unittest.skipUnless(HAVE_PROGRAMS, f"the programs are not built in {BUILD}")
     def test_the_short_form_loses_nothing(self):
