@@ -176,6 +176,7 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
                const Runtime& runtime) {
   run.folder = std::make_unique<RunFolder>(run.out);
   const RunFolder& folder = *run.folder;
+  add_log_file(folder.train_log());
   if (run.existing && resume_newest(folder, *run.state, data.origin.dataset_sha256)) {
     const auto status = folder.read_status();
     if (run.state->step >= run.config.train.steps && status && status->state == "finished") {
@@ -189,7 +190,6 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
                    to_string(resolved_engine(run.config.train.engine, runtime.device)),
                    options.command_line, run.state->step);
   write_file_atomically(folder.decomposition(), to_json(run.decomposition));
-  add_log_file(folder.train_log());
   if (run.config.train.score) warn_of_short_sight(run.config.train);
   warn_of_untrained_scores(run.config);
   announce(data, run.decomposition, run.config, runtime);

@@ -48,6 +48,8 @@ int run_program(CLI::App& app, int argc, char** argv, CommonOptions& common,
   keep_idle_threads_from_spinning(argv);
   // a file that may grow no more (ulimit -f) is an error like a full disk, not a sudden death
   std::signal(SIGXFSZ, SIG_IGN);
+  // whoever started us may have ignored the end of children: we want to know it
+  std::signal(SIGCHLD, SIG_DFL);
   const std::string program = app.get_name();
   try {
     app.parse(argc, argv);

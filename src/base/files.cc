@@ -14,6 +14,7 @@
 
 #include "base/fault.h"
 #include "drop/base/error.h"
+#include "drop/base/text.h"
 
 namespace drop {
 
@@ -169,13 +170,23 @@ void remove_leftovers(const std::filesystem::path& folder) {
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& path) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // a pipe must not make us wait for somebody who writes
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (file.get() < 0) throw DataError(path.string() + ": cannot be opened (" + reason() + ")");
   // the opened file's own size: the name may mean another file by now
   struct stat status {};
   if (::fstat(file.get(), &status) != 0)
     throw DataError(path.string() + ": has no size (" + reason() + ")");
   if (!S_ISREG(status.st_mode)) throw DataError(path.string() + ": is not a file");
+  // a file of holes costs its maker nothing; ours are read whole and then taken apart, so that
+  // twice their size must fit
+  const double memory =
+      static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (static_cast<double>(status.st_size) > memory / 2) {
+    throw DataError(path.string() + ": found " + human_bytes(static_cast<double>(status.st_size)) +
+                    ", more than half of this machine's memory (" + human_bytes(memory) +
+                    "); it is no file of ours, or one for a larger machine");
+  }
   std::vector<std::byte> content(static_cast<size_t>(status.st_size));
   size_t done = 0;
   while (done < content.size()) {

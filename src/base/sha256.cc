@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <array>
+#include <filesystem>
 #include <fstream>
 #include <vector>
 
@@ -53,6 +54,9 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
 }
 
 std::string sha256_of_file(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+    throw DataError(path + ": is not a file");
   std::ifstream file(path, std::ios::binary);
   if (!file) throw DataError(path + ": cannot be opened for reading");
   Sha256 digest;

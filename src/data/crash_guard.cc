@@ -82,10 +82,15 @@ void rehearse_in_child(const std::string& path, const std::function<void()>& wor
   int status = 0;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     H5Piterate(H5P_FILE_ACCESS_DEFAULT, nullptr, fork_here, &rehearsal);
-    if (rehearsal.child < 0) return;
+    if (rehearsal.child < 0) {
+      throw RunError(path + ": no process can be started to try it out first (" +
+                     std::strerror(errno) + "); free memory, or raise the limit of processes");
+    }
     while (::waitpid(rehearsal.child, &status, 0) < 0) {
-      // somebody else may collect children; then there is nothing to learn
-      if (errno != EINTR) return;
+      if (errno == EINTR) continue;
+      // not tried is not safe
+      throw RunError(path + ": what became of the process that tried it out is not known (" +
+                     std::strerror(errno) + "); this program must not ignore SIGCHLD");
     }
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM) break;
   }

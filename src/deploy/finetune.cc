@@ -21,6 +21,7 @@ namespace {
 // before and after are compared on other episodes than the trials saw
 constexpr int64_t kComparisonSeeds = 1'000'000'007;
 constexpr int64_t kPaperEnvSteps = 700'000;
+constexpr int64_t kMostAscentSteps = 1'000'000;  // as search.ascent_steps
 
 constexpr std::pair<FinetuneLevel, const char*> kLevels[] = {
     {FinetuneLevel::kCheckpoint, "checkpoint"},
@@ -160,14 +161,17 @@ FinetuneTrial online_start(const FinetuneOptions& options) {
     try {
       const auto found = nlohmann::ordered_json::parse(read_text_file(chosen)).at("chosen");
       const auto step = found.at("step").get<int64_t>();
+      const auto ascent_steps = found.at("ascent_steps").get<int64_t>();
+      const bool are_counts = found.at("step").is_number_integer() &&
+                              found.at("ascent_steps").is_number_integer() && step >= 0 &&
+                              ascent_steps >= 0 && ascent_steps <= kMostAscentSteps;
       // in this run, wherever the file says that it lay
-      return {checkpoint_path(options.run, step), step, found.at("ascent_steps").get<int64_t>(),
-              0.0, 0};
+      if (are_counts) return {checkpoint_path(options.run, step), step, ascent_steps, 0.0, 0};
     } catch (const nlohmann::ordered_json::exception&) {
-      throw DataError(
-          chosen.string() +
-          ": is no result of drop_finetune; run the level embedding again, or remove it");
+      // refused like wrong numbers
     }
+    throw DataError(chosen.string() +
+                    ": is no result of drop_finetune; run the level embedding again, or remove it");
   }
   const std::filesystem::path newest = checkpoints_at(options.run, 1).front();
   const ModelOrigin origin = load_checkpoint(newest, at::kCPU).origin;

@@ -40,12 +40,10 @@ Batch joined(const Batch& a, const Batch& b) {
 // a folder goes on with the settings that it began with
 void require_same_settings(const std::filesystem::path& file, const std::filesystem::path& start,
                            const OnlineOptions& options) {
-  const nlohmann::ordered_json settings = {{"start", start.string()},
-                                           {"rule", to_string(options.rule)},
-                                           {"ascent_steps", options.ascent_steps},
-                                           {"noise", options.noise},
-                                           {"improvement", options.improvement},
-                                           {"seed", options.seed}};
+  const nlohmann::ordered_json settings = {
+      {"start", start.filename().string()},   {"rule", to_string(options.rule)},
+      {"ascent_steps", options.ascent_steps}, {"noise", options.noise},
+      {"improvement", options.improvement},   {"seed", options.seed}};
   const std::string text = json_text(settings);
   if (std::filesystem::exists(file) && read_text_file(file) != text) {
     throw UsageError(file.string() +
@@ -92,7 +90,7 @@ OnlineTrainer::OnlineTrainer(const std::filesystem::path& start,
     replay_->restore(kept, source);
     env_steps_ = progress->second[0].item<int64_t>();
     episodes_ = progress->second[1].item<int64_t>();
-    keep_one_buffer();  // a kill may have come between a checkpoint and this
+    keep_newest_buffers();  // a kill may have come between a checkpoint and this
   } else {
     load_training_pair(start, training_half(start), *state_, data.origin.dataset_sha256);
     write_file_atomically(folder_->config(), to_yaml(config));
@@ -181,16 +179,24 @@ void OnlineTrainer::save() {
   NamedTensors kept = replay_->tensors();
   kept.emplace_back("progress", at::tensor(std::vector<int64_t>{env_steps_, episodes_}, at::kLong));
   save_training_pair(path, checkpoint, folder_->training_file(step), *state_, kept);
-  keep_one_buffer();
+  keep_newest_buffers();
 }
 
-void OnlineTrainer::keep_one_buffer() {
-  // also of a checkpoint that a kill has kept from being written
-  const std::filesystem::path newest = folder_->training_file(state_->step);
+void OnlineTrainer::keep_newest_buffers() {
+  constexpr int64_t kKept = 2;  // one to go on from should the newest checkpoint be damaged
+  std::vector<int64_t> steps = checkpoint_steps(folder_->path());
+  const auto newest = std::upper_bound(steps.begin(), steps.end(), state_->step);
+  const int64_t oldest = *(newest - std::min<int64_t>(kKept, newest - steps.begin()));
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(newest.parent_path(), ignored)) {
-    const bool is_buffer = entry.path().filename().string().ends_with(".training.safetensors");
-    if (is_buffer && entry.path() != newest) std::filesystem::remove(entry.path(), ignored);
+  const std::filesystem::path folder = folder_->training_file(state_->step).parent_path();
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    // names are as long as each other; also that of a checkpoint which a kill kept from being
+    // written
+    const bool is_kept = name >= folder_->training_file(oldest).filename().string() &&
+                         name <= folder_->training_file(state_->step).filename().string();
+    if (name.ends_with(".training.safetensors") && !is_kept)
+      std::filesystem::remove(entry.path(), ignored);
   }
 }
 

@@ -340,23 +340,29 @@ void Trainer::evaluate_if_due() {
 bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256,
                    NamedTensors* replay) {
   std::vector<int64_t> steps = checkpoint_steps(folder.path());
-  std::string newest_problem;
+  std::vector<std::string> problems;  // newest first
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
       NamedTensors kept = load_training_pair(folder.checkpoint(*step), folder.training_file(*step),
                                              state, dataset_sha256);
       if (replay != nullptr) *replay = std::move(kept);
-      // what could not be used must not pass for the newest again
-      for (auto bad = steps.rbegin(); bad != step; ++bad) folder.set_aside(*bad);
+      // what could not be used must not pass for the newest again; --quiet must not hide it
+      for (size_t bad = 0; bad < problems.size(); ++bad) {
+        const int64_t bad_step = *(steps.rbegin() + static_cast<std::ptrdiff_t>(bad));
+        folder.set_aside(bad_step);
+        log().error(
+            "the checkpoint of step {} cannot be used and is set aside as *.bad; step {} "
+            "takes its place. {}",
+            bad_step, *step, problems[bad]);
+      }
       return true;
     } catch (const DataError& error) {
-      if (newest_problem.empty()) newest_problem = error.what();
-      log().warn("checkpoint of step {} cannot be used: {}", *step, error.what());
+      problems.emplace_back(error.what());
     }
   }
   if (steps.empty()) return false;
   throw DataError(folder.path().string() + ": no checkpoint can be resumed from; " +
-                  newest_problem);
+                  problems.front());
 }
 
 void require_resumable(const std::filesystem::path& stored_config, const Config& config) {

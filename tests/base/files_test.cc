@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "drop/base/error.h"
+#include "drop/base/sha256.h"
 #include "support/paths.h"
 
 namespace drop {
@@ -241,6 +242,19 @@ TEST(ReadFile, RefusesWhatIsNoReadableFile) {
     EXPECT_THAT(message_of<DataError>([&] { read_file(path); }), HasSubstr(path));
     EXPECT_THAT(message_of<DataError>([&] { read_text_file(path); }), HasSubstr(path));
   }
+}
+
+TEST(ReadFile, DoesNotWaitForAPipeNorTakeMemoryForHoles) {
+  const testing::TemporaryFolder folder;
+  const std::string pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(message_of<DataError>([&] { read_file(pipe); }), HasSubstr(pipe));
+  EXPECT_THAT(message_of<DataError>([&] { sha256_of_file(pipe); }), HasSubstr(pipe));
+  const std::string holes = folder.file("holes");
+  std::ofstream(holes) << "";
+  std::filesystem::resize_file(holes, uint64_t{1} << 42);
+  EXPECT_THAT(message_of<DataError>([&] { read_file(holes); }),
+              ::testing::AllOf(HasSubstr(holes), HasSubstr("memory")));
 }
 
 TEST(CreateFolders, MakesParentsAndAcceptsWhatIsThere) {

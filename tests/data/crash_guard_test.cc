@@ -32,6 +32,18 @@ TEST(RehearseInChild, ACrashIsAnErrorThatNamesTheFile) {
   }
 }
 
+TEST(RehearseInChild, WhatCannotBeTriedIsNotTakenForGood) {
+  const auto before = std::signal(SIGCHLD, SIG_IGN);
+  try {
+    rehearse_in_child("some.hdf5", [] { std::raise(SIGSEGV); });
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const RunError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("some.hdf5"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("SIGCHLD"));
+  }
+  std::signal(SIGCHLD, before);
+}
+
 // HDF5 calls this while it holds its lock
 herr_t dwell(hid_t, const char*, void*) {
   std::this_thread::sleep_for(std::chrono::milliseconds(2));

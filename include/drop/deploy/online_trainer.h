@@ -47,7 +47,7 @@ class OnlineTrainer {
   void run_episode();
   void train(int64_t steps);
   void save();
-  void keep_one_buffer();  // that of the newest checkpoint
+  void keep_newest_buffers();
 
   OnlineOptions options_;
   ModelOrigin origin_;
