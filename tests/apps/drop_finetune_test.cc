@@ -56,7 +56,7 @@ class DropFinetune : public testing::Workbench {
     EXPECT_GE(json["env_steps"].get<int64_t>(), spent);
   }
 
-  const std::string run_ = file("a run");
+  std::string run_ = file("a run");
 };
 
 TEST_F(DropFinetune, CheckpointLevelTriesTheNewestOnes) {
