@@ -176,8 +176,10 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
                const Runtime& runtime) {
   run.folder = std::make_unique<RunFolder>(run.out);
   const RunFolder& folder = *run.folder;
+  // another process may have been here since this one looked; from now on none will be
+  if (!run.existing) refuse_existing(run.out, /*resume=*/false);
   add_log_file(folder.train_log());
-  if (run.existing && resume_newest(folder, *run.state, data.origin.dataset_sha256)) {
+  if (run.existing && resume_newest(folder, *run.state, run.config, data.origin.dataset_sha256)) {
     const auto status = folder.read_status();
     if (run.state->step >= run.config.train.steps && status && status->state == "finished") {
       log().info("{}: this run has finished ({} steps)", run.out.string(), run.state->step);

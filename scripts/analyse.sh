@@ -97,7 +97,6 @@ run_valgrind() {
   cat >"$folder/config.yaml" <<YAML
 name: valgrind
 task: maze2d-umaze-dense
-dataset: "$folder/maze.hdf5"
 device: cpu
 threads: 1
 decomposition: {num_subtasks: 3, trajectories_per_subtask: 2}
@@ -107,9 +106,11 @@ checkpoint: {every: 2}
 search: {ascent_steps: 3}
 eval: {every: 0}
 YAML
-  under_memcheck "$bin/drop_train" --config "$folder/config.yaml" --out "$folder/run" --quiet
-  under_memcheck "$bin/drop_train" --config "$folder/config.yaml" --out "$folder/run" --quiet \
-    --set train.steps=6 --resume
+  # as an argument: TMPDIR may hold quotes, which YAML would read
+  local train=("$bin/drop_train" --config "$folder/config.yaml" --set "dataset=$folder/maze.hdf5"
+    --out "$folder/run" --quiet)
+  under_memcheck "${train[@]}"
+  under_memcheck "${train[@]}" --set train.steps=6 --resume
   under_memcheck "$bin/drop_eval" --checkpoint "$folder/run" --rule best,grad-ada --episodes 1 --quiet
   say "valgrind has nothing to say"
 }

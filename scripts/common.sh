@@ -6,8 +6,14 @@ repo_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 
-# quoted PATH: for an option of the sanitizers, which take either kind of quotes
-quoted() { case "$1" in *\'*) printf '"%s"' "$1" ;; *) printf "'%s'" "$1" ;; esac; }
+# quoted PATH: for an option of the sanitizers, which take either kind of quotes, and no path with both
+quoted() {
+  case "$1" in
+    *\'*\"* | *\"*\'*) fail 1 "$1: the sanitizers take no path with both kinds of quotes; move the repository" ;;
+    *\'*) printf '"%s"' "$1" ;;
+    *) printf "'%s'" "$1" ;;
+  esac
+}
 
 # fail STATUS MESSAGE
 fail() {

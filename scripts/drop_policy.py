@@ -484,6 +484,11 @@ def act_in_environment(policies, arguments):
     environment.close()
 
 
+def largest_claim(path):
+    """Values that an HDF5 file of this size can hold: gzip packs at most about 1032 to 1."""
+    return 2**24 + 1100 * os.path.getsize(path)
+
+
 def act_at_states(policies, arguments):
     try:
         import h5py
@@ -492,9 +497,14 @@ def act_at_states(policies, arguments):
     source = arguments.states
     try:
         with h5py.File(source) as file:
+            # before anything is followed, or memory is taken for what is claimed
+            if not isinstance(file.get("states", getlink=True), h5py.HardLink):
+                raise ValueError("it has none of its own; copy the values into this file")
             array = file["states"]
-            if array.file.filename != file.filename or array.external or array.is_virtual:
+            if array.is_virtual or array.external:
                 raise ValueError("its values lie in another file; copy them into this one")
+            if array.size > largest_claim(source):
+                raise ValueError(f"it claims {array.size} values, which so small a file cannot hold")
             states = np.asarray(array, np.float32)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as problem:
         reason = str(problem).splitlines()[0]

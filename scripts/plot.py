@@ -446,6 +446,15 @@ def text_of(value):
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def own_object(file, name):
+    """What has this name inside the file itself: no link is followed. None without it."""
+    found = file
+    for part in name.split("/"):
+        own = isinstance(found, h5py.Group) and isinstance(found.get(part, getlink=True), h5py.HardLink)
+        found = found[part] if own else None
+    return found
+
+
 class Trace:
     """The N embeddings of a checkpoint, and one episode of each rule."""
 
@@ -470,19 +479,19 @@ class Trace:
         self.embeddings = self._array(file, "embeddings", (None, None))
         count, dimension = self.embeddings.shape
         self.ranks, self.rank_label = np.arange(count), "sub-task"
-        if "subtask_return_mean" in file:
+        if own_object(file, "subtask_return_mean"):
             self.rank_label = "sub-task by return, 0 = best"
             returns = self._array(file, "subtask_return_mean", (count,))
             self.ranks[np.argsort(-returns, kind="stable")] = np.arange(count)
-        self.walls = self._array(file, "maze_walls", (None, 4)) if "maze_walls" in file else None
+        self.walls = self._array(file, "maze_walls", (None, 4)) if own_object(file, "maze_walls") else None
 
         self.episodes = {}
         for rule in RULES:
             name = f"{rule}/episode_{episode:03d}"
-            if name in file:
+            if own_object(file, name):
                 self.episodes[rule] = self._read_episode(file, name, count, dimension)
-            elif rule in file:
-                note(f"{self.path}: {rule} has {len(file[rule])} episodes, none is {episode}; left out")
+            elif group := own_object(file, rule):
+                note(f"{self.path}: {rule} has {len(group)} episodes, none is {episode}; left out")
         if not self.episodes:
             raise self._refusal(f"no rule ({', '.join(RULES)}) has an episode {episode}")
 
@@ -510,15 +519,14 @@ class Trace:
         if self.walls is not None:
             found["path"] = self._array(file, f"{name}/qpos", (steps + 1, None), columns=2)
             # where the goal changes from episode to episode (AntMaze), it is the task's own state
-            goal = f"{name}/task_state" if f"{name}/task_state" in file else "goal"
-            found["goal"] = self._array(file, goal, (2,)) if goal in file else None
+            goal = f"{name}/task_state" if own_object(file, f"{name}/task_state") else "goal"
+            found["goal"] = self._array(file, goal, (2,)) if own_object(file, goal) else None
         return found
 
     def _array(self, file, name, shape, columns=None):
         """Finite numbers in the given shape (None: any length but 0), cut to the first columns."""
-        data = file.get(name)
-        if not isinstance(data, h5py.Dataset) or data.file.filename != file.file.filename \
-                or data.external or data.is_virtual:
+        data = own_object(file, name)
+        if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
             raise self._refusal(f"has no data set {name} of its own")
         wanted = "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
         fits = data.dtype.kind in "fiu" and len(data.shape) == len(shape) and all(
@@ -526,6 +534,9 @@ class Trace:
         if not fits:
             raise self._refusal(f"{name} is {data.dtype} {list(data.shape)}, a trace has numbers "
                                 f"{wanted}")
+        # gzip packs at most about 1032 to 1
+        if data.size > 2**24 + 1100 * self.path.stat().st_size:
+            raise self._refusal(f"{name} claims {data.size} values, which so small a file cannot hold")
         values = data[()].astype(float)
         if columns is not None:
             values = values[:, :columns]

@@ -64,7 +64,7 @@ double number_in(const std::filesystem::path& path) {
 class Probe {
  public:
   explicit Probe(std::filesystem::path path) : path_(std::move(path)) {
-    descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
   }
   ~Probe() {
     if (descriptor_ >= 0) ::close(descriptor_);
@@ -139,6 +139,14 @@ std::optional<Finding> load_finding(double load, int64_t cores) {
   std::snprintf(text.data(), text.size(), "%.1f threads want to run on this machine's %lld cores",
                 load, static_cast<long long>(cores));
   return Finding{text.data(), "wait for other programs, or set threads to what they leave"};
+}
+
+std::optional<Finding> threads_finding(int64_t threads, double quota) {
+  if (static_cast<double>(threads) <= std::ceil(quota)) return std::nullopt;
+  std::array<char, 100> text{};
+  std::snprintf(text.data(), text.size(), "%lld threads share the time of %.1f cores (cgroup quota)",
+                static_cast<long long>(threads), quota);
+  return Finding{text.data(), "set threads: 0, which takes as many as there is time for"};
 }
 
 std::optional<Finding> memory_finding(double bytes) {

@@ -20,6 +20,8 @@ namespace {
 
 constexpr unsigned kLockSeconds = 2;
 constexpr int kAttempts = 10;
+constexpr rlim_t kWaitingFactor = 2;  // a slow disk may make a child wait as long as it works
+constexpr int kTooLong = 99;          // a child's exit status
 
 // seconds of processor time: generous for any intact file, an end for an endless loop
 rlim_t time_limit(const std::string& path) {
@@ -57,7 +59,9 @@ struct Rehearsal {
   ::sigprocmask(SIG_UNBLOCK, &alarm_signal, nullptr);
   ::alarm(kLockSeconds);
   ::H5open();
-  ::alarm(0);
+  // time spent waiting counts too: for a disk that does not answer, for whatever a file leads to
+  ::signal(SIGALRM, [](int) { ::_exit(kTooLong); });
+  ::alarm(static_cast<unsigned>(kWaitingFactor * seconds));
   try {
     work();
   } catch (...) {
@@ -77,8 +81,9 @@ herr_t fork_here(hid_t, const char*, void* data) {
 
 }  // namespace
 
-void rehearse_in_child(const std::string& path, const std::function<void()>& work) {
-  Rehearsal rehearsal{work, time_limit(path)};
+void rehearse_in_child(const std::string& path, const std::function<void()>& work,
+                       unsigned seconds) {
+  Rehearsal rehearsal{work, seconds > 0 ? seconds : time_limit(path)};
   int status = 0;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     H5Piterate(H5P_FILE_ACCESS_DEFAULT, nullptr, fork_here, &rehearsal);
@@ -98,6 +103,11 @@ void rehearse_in_child(const std::string& path, const std::function<void()>& wor
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
     throw RunError(path +
                    ": other threads use HDF5 without a pause; read one file after the other");
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kTooLong) {
+    throw DataError(path + ": reading it was given up after " +
+                    std::to_string(kWaitingFactor * rehearsal.seconds) +
+                    " s; the file is damaged, or its disk does not answer");
   }
   const std::string reason = WIFSIGNALED(status) ? ::strsignal(WTERMSIG(status)) : "memory error";
   throw DataError(path + ": reading it makes the HDF5 library fail (" + reason +

@@ -80,6 +80,12 @@ herr_t collect_link(hid_t, const char* name, const H5L_info_t* info, void* links
   }
 }
 
+// whether an array's values lie in other files. To be asked before its shape is: HDF5 opens those
+// files to tell the shape of a virtual data set
+bool lies_elsewhere(const Hdf5Handle& creation) {
+  return H5Pget_layout(creation.get()) == H5D_VIRTUAL || H5Pget_external_count(creation.get()) != 0;
+}
+
 // type and shape of an open array; false when HDF5 cannot tell
 bool describe_array(hid_t dataset, ArrayInfo& info) {
   const Hdf5Handle type(H5Dget_type(dataset), H5Tclose);
@@ -127,7 +133,7 @@ int64_t check_storage(hid_t dataset, const std::string& path, const std::string&
   if (!creation.valid()) {
     throw DataError(in_key(path, name) + "has no readable layout; " + kDamagedCure);
   }
-  if (H5Pget_layout(creation.get()) == H5D_VIRTUAL || H5Pget_external_count(creation.get()) != 0) {
+  if (lies_elsewhere(creation)) {
     throw DataError(in_key(path, name) +
                     "keeps its values in another file; only arrays inside the file are read; "
                     "copy the data into the file");
@@ -286,8 +292,13 @@ std::vector<ArrayInfo> list_hdf5_arrays(const Hdf5Handle& file, const std::strin
         if (link.type != H5L_TYPE_HARD) info.type = "link to nothing inside the file";
       } else if (H5Iget_type(object.get()) != H5I_DATASET) {
         continue;
-      } else if (!describe_array(object.get(), info)) {
-        info = {link.name, {}, "damaged"};
+      } else {
+        const Hdf5Handle creation(H5Dget_create_plist(object.get()), H5Pclose);
+        if (creation.valid() && lies_elsewhere(creation)) {
+          info.type = "values in another file (not read)";
+        } else if (!creation.valid() || !describe_array(object.get(), info)) {
+          info = {link.name, {}, "damaged"};
+        }
       }
     }
     arrays.push_back(std::move(info));

@@ -3,6 +3,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "drop/base/error.h"
@@ -79,25 +80,26 @@ nlohmann::ordered_json to_json(const FinetuneTrial& trial) {
           {"length", trial.env_steps}};
 }
 
-// everything that a trial's result depends on beside the trial
-nlohmann::ordered_json key_of(const FinetuneOptions& options,
-                              const std::vector<FinetuneTrial>& trials) {
-  nlohmann::ordered_json checkpoints;
-  for (const FinetuneTrial& trial : trials) {
-    const std::string path = trial.checkpoint.string();
-    if (!checkpoints.contains(path)) checkpoints[path] = sha256_of_file(path);
-  }
+std::filesystem::path file_of(const FinetuneOptions& options, FinetuneLevel level,
+                              const std::string& suffix) {
+  return options.run / "finetune" / (to_string(level) + "-" + to_string(options.rule) + suffix);
+}
+
+// everything that a trial's result depends on beside its checkpoint and ascent steps
+nlohmann::ordered_json key_of(const FinetuneOptions& options) {
   return {{"rule", to_string(options.rule)},
           {"trial_episodes", options.trial_episodes},
           {"seed", options.seed},
-          {"precision", to_string(options.precision)},
-          {"checkpoints", checkpoints}};
+          {"precision", to_string(options.precision)}};
 }
 
-// results of trials on disk: each is there before the next trial begins
+// results of trials on disk: each is there before the next trial begins. A checkpoint is known by
+// its hash: online training that starts over gives other ones the same names
 class TrialLog {
  public:
-  TrialLog(std::filesystem::path path, const nlohmann::ordered_json& key) : path_(std::move(path)) {
+  explicit TrialLog(const FinetuneOptions& options)
+      : path_(file_of(options, options.level, ".trials.json")) {
+    const nlohmann::ordered_json key = key_of(options);
     kept_ = {{"key", key}, {"trials", nlohmann::ordered_json::array()}};
     if (!std::filesystem::exists(path_)) return;
     auto stored =
@@ -107,11 +109,9 @@ class TrialLog {
       kept_ = stored;
   }
 
-  bool recall(FinetuneTrial& trial) const {
+  bool recall(FinetuneTrial& trial) {
     for (const auto& row : kept_["trials"]) {
-      if (row["checkpoint"] != trial.checkpoint.string() || row["step"] != trial.step ||
-          row["ascent_steps"] != trial.ascent_steps)
-        continue;
+      if (row["sha256"] != hash_of(trial) || row["ascent_steps"] != trial.ascent_steps) continue;
       trial.mean_return = row["return"].get<double>();
       trial.env_steps = row["length"].get<int64_t>();
       return true;
@@ -120,7 +120,9 @@ class TrialLog {
   }
 
   void keep(const FinetuneTrial& trial) {
-    kept_["trials"].push_back(to_json(trial));
+    nlohmann::ordered_json row = to_json(trial);
+    row["sha256"] = hash_of(trial);
+    kept_["trials"].push_back(std::move(row));
     write_file_atomically(path_, json_text(kept_));
   }
 
@@ -129,16 +131,23 @@ class TrialLog {
   static bool holds_trials(const nlohmann::ordered_json& stored) {
     if (!stored.contains("trials") || !stored["trials"].is_array()) return false;
     for (const auto& row : stored["trials"]) {
-      if (!row.is_object() || !row.contains("checkpoint")) return false;
-      for (const char* number : {"step", "ascent_steps", "return", "length"}) {
+      if (!row.is_object() || !row.contains("sha256")) return false;
+      for (const char* number : {"ascent_steps", "return", "length"}) {
         if (!row.contains(number) || !row[number].is_number()) return false;
       }
     }
     return true;
   }
 
+  const std::string& hash_of(const FinetuneTrial& trial) {
+    std::string& hash = hashes_[trial.checkpoint.string()];
+    if (hash.empty()) hash = sha256_of_file(trial.checkpoint.string());
+    return hash;
+  }
+
   std::filesystem::path path_;
   nlohmann::ordered_json kept_;
+  std::map<std::string, std::string> hashes_;  // of checkpoints, by path
 };
 
 void try_out(const FinetuneOptions& options, FinetuneTrial& trial, TrialLog& log) {
@@ -147,11 +156,6 @@ void try_out(const FinetuneOptions& options, FinetuneTrial& trial, TrialLog& log
   trial.mean_return = outcome.mean();
   for (const EpisodeResult& episode : outcome.episodes) trial.env_steps += episode.length;
   log.keep(trial);
-}
-
-std::filesystem::path file_of(const FinetuneOptions& options, FinetuneLevel level,
-                              const std::string& suffix) {
-  return options.run / "finetune" / (to_string(level) + "-" + to_string(options.rule) + suffix);
 }
 
 // where online training starts: the embedding level's choice, or the newest checkpoint
@@ -180,7 +184,7 @@ FinetuneTrial online_start(const FinetuneOptions& options) {
 
 void try_candidates(const FinetuneOptions& options, FinetuneResult& result) {
   const std::vector<FinetuneTrial> trials = plan(options);
-  TrialLog log(file_of(options, options.level, ".trials.json"), key_of(options, trials));
+  TrialLog log(options);
   Progress bar("finetune", static_cast<int64_t>(trials.size()), options.quiet);
   for (FinetuneTrial trial : trials) {
     if (options.env_steps && result.env_steps() >= *options.env_steps && !result.trials.empty())
@@ -194,7 +198,7 @@ void try_candidates(const FinetuneOptions& options, FinetuneResult& result) {
 
 void train_online(const FinetuneOptions& options, FinetuneResult& result) {
   const FinetuneTrial start = online_start(options);
-  TrialLog log(file_of(options, options.level, ".trials.json"), key_of(options, {start}));
+  TrialLog log(options);
   result.trials.push_back(start);
   try_out(options, result.trials.front(), log);
   const int64_t steps = options.env_steps.value_or(kPaperEnvSteps);

@@ -81,7 +81,7 @@ OnlineTrainer::OnlineTrainer(const std::filesystem::path& start,
   folder_ = std::make_unique<RunFolder>(folder);
   require_same_settings(folder / "online.json", start, options);
   NamedTensors kept;
-  if (resume_newest(*folder_, *state_, data.origin.dataset_sha256, &kept)) {
+  if (resume_newest(*folder_, *state_, config, data.origin.dataset_sha256, &kept)) {
     const auto progress = std::find_if(kept.begin(), kept.end(),
                                        [](const auto& named) { return named.first == "progress"; });
     const std::string source = folder.string();

@@ -117,8 +117,9 @@ Runtime configure_runtime(Device device, Precision precision, int64_t threads) {
   // threads that start later take it over from the one that starts them; those that run are told
   at::parallel_for(0, runtime.threads, 1,
                    [](int64_t, int64_t) { at::globalContext().setFlushDenormal(true); });
-  for (const Finding& finding : settings_findings())
-    log().warn("{}. Cure: {}", finding.what, finding.cure);
+  std::vector<Finding> findings = settings_findings();
+  if (auto finding = threads_finding(runtime.threads, cpu_quota())) findings.push_back(*finding);
+  for (const Finding& finding : findings) log().warn("{}. Cure: {}", finding.what, finding.cure);
   return runtime;
 }
 

@@ -211,8 +211,10 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, const std::s
         refuse(source, "tensor " + name + " has an impossible shape");
       shape.push_back(extent.get<int64_t>());
       is_empty = is_empty || shape.back() == 0;
-      elements *= std::max<uint64_t>(1, extent.get<uint64_t>());
-      if (elements > payload.size()) refuse(source, "tensor " + name + " is larger than the file");
+      if (__builtin_mul_overflow(elements, std::max<uint64_t>(1, extent.get<uint64_t>()),
+                                 &elements) ||
+          elements > payload.size())
+        refuse(source, "tensor " + name + " is larger than the file");
     }
     if ((is_empty ? 0 : elements * c10::elementSize(type->type)) != end - begin) {
       refuse(source,

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "drop/base/error.h"
@@ -54,6 +55,50 @@ bool is_due(int64_t step, int64_t every) { return every > 0 && step % every == 0
 // the next step at which it is due, or `never`
 int64_t next_due(int64_t step, int64_t every, int64_t never) {
   return every > 0 ? (step / every + 1) * every : never;
+}
+
+// the first setting in which two configs would learn differently
+struct Difference {
+  std::string section, before, now;
+};
+
+std::optional<Difference> learning_difference(const Config& before, const Config& now) {
+  // settings that do not change what is learned take the new values on both sides
+  Config same = before;
+  same.dataset = now.dataset;  // the data's hash decides
+  same.seeds = now.seeds;
+  same.seed = now.seed;  // the checkpoint's seed decides
+  same.device = now.device;
+  same.precision = now.precision;
+  same.threads = now.threads;
+  same.train.steps = now.train.steps;
+  same.train.log_every = now.train.log_every;
+  same.train.engine = now.train.engine;
+  same.checkpoint = now.checkpoint;
+  same.search = now.search;
+  same.eval = now.eval;
+  std::istringstream old_lines(to_yaml(same));
+  std::istringstream new_lines(to_yaml(now));
+  std::string section;
+  for (std::string a, b; std::getline(old_lines, a) && std::getline(new_lines, b);) {
+    if (!a.empty() && a[0] != ' ' && a[0] != '#' && a.back() == ':') section = a;
+    if (a != b) return Difference{section, a, b};
+  }
+  return std::nullopt;
+}
+
+// a pair that is good in itself may have been copied from another run, or bear another's name
+void require_own_pair(const std::filesystem::path& checkpoint, int64_t step,
+                      const ModelOrigin& origin, const Config& config) {
+  if (origin.step != step) {
+    throw DataError(checkpoint.string() + ": is of step " + std::to_string(origin.step) +
+                    ", its name says " + std::to_string(step) + "; give it its own name");
+  }
+  if (const auto difference = learning_difference(origin.config, config)) {
+    throw DataError(checkpoint.string() + ": was trained with `" + difference->before +
+                    "` (section " + difference->section + "), this run with `" + difference->now +
+                    "`; it belongs to another run");
+  }
 }
 
 }  // namespace
@@ -337,15 +382,17 @@ void Trainer::evaluate_if_due() {
   }
 }
 
-bool resume_newest(const RunFolder& folder, TrainState& state, const std::string& dataset_sha256,
-                   NamedTensors* replay) {
+bool resume_newest(const RunFolder& folder, TrainState& state, const Config& config,
+                   const std::string& dataset_sha256, NamedTensors* replay) {
   std::vector<int64_t> steps = checkpoint_steps(folder.path());
   std::vector<std::string> problems;  // newest first
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
-      NamedTensors kept = load_training_pair(folder.checkpoint(*step), folder.training_file(*step),
-                                             state, dataset_sha256);
-      if (replay != nullptr) *replay = std::move(kept);
+      // what the state takes from a pair that is refused below, the next one overwrites
+      LoadedPair pair = load_training_pair(
+          folder.checkpoint(*step), folder.training_file(*step), state, dataset_sha256);
+      require_own_pair(folder.checkpoint(*step), *step, pair.origin, config);
+      if (replay != nullptr) *replay = std::move(pair.replay);
       // what could not be used must not pass for the newest again; --quiet must not hide it
       for (size_t bad = 0; bad < problems.size(); ++bad) {
         const int64_t bad_step = *(steps.rbegin() + static_cast<std::ptrdiff_t>(bad));
@@ -366,32 +413,11 @@ bool resume_newest(const RunFolder& folder, TrainState& state, const std::string
 }
 
 void require_resumable(const std::filesystem::path& stored_config, const Config& config) {
-  // settings that do not change what is learned take the new values on both sides
-  const Config stored = load_config(stored_config.string());
-  Config same = stored;
-  same.dataset = config.dataset;  // the data's hash decides
-  same.seeds = config.seeds;
-  same.seed = config.seed;  // the checkpoint's seed decides
-  same.device = config.device;
-  same.precision = config.precision;
-  same.threads = config.threads;
-  same.train.steps = config.train.steps;
-  same.train.log_every = config.train.log_every;
-  same.train.engine = config.train.engine;
-  same.checkpoint = config.checkpoint;
-  same.search = config.search;
-  same.eval = config.eval;
-  std::istringstream before(to_yaml(same));
-  std::istringstream now(to_yaml(config));
-  std::string section;
-  for (std::string a, b; std::getline(before, a) && std::getline(now, b);) {
-    if (!a.empty() && a[0] != ' ' && a[0] != '#' && a.back() == ':') section = a;
-    if (a != b) {
-      throw UsageError(stored_config.string() + ": this run was started with `" + a +
-                       "` (section " + section + ") and cannot go on with `" + b +
-                       "`; use the same setting or a new --out");
-    }
-  }
+  const auto difference = learning_difference(load_config(stored_config.string()), config);
+  if (!difference) return;
+  throw UsageError(stored_config.string() + ": this run was started with `" + difference->before +
+                   "` (section " + difference->section + ") and cannot go on with `" +
+                   difference->now + "`; use the same setting or a new --out");
 }
 
 }  // namespace drop

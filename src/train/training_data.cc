@@ -5,11 +5,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "drop/base/error.h"
 #include "drop/base/text.h"
+#include "drop/data/d4rl_checksums.h"
 #include "drop/data/d4rl_file.h"
 #include "drop/data/dataset_id.h"
+#include "drop/data/hdf5.h"
+#include "drop/env/environment.h"
 #include "drop/env/reference_scores.h"
 #include "drop/log/logging.h"
 
@@ -117,6 +121,28 @@ void warn_of_odd_data(const Config& config, const TrainingData& data, const Extr
   }
 }
 
+// a file that tells its task must be of the one that is trained for. Where it does not, its sizes
+// are all that can be compared
+void require_same_task(const std::string& path, const std::string& task) {
+  const auto recorded = read_hdf5_text_attribute(path, "task");
+  if (task.empty() || !recorded || *recorded == task ||
+      !EnvironmentRegistry::instance().contains(*recorded))
+    return;
+  throw DataError(path + ": attribute 'task' is " + *recorded + ", the config's task is " + task +
+                  "; set task: " + *recorded + " or use another file");
+}
+
+// no array of a data file has a hash of its own: the file's is all that can tell a changed value
+void warn_of_another_hash(const TrajectoryDataset& dataset) {
+  const std::string name = std::filesystem::path(dataset.path).filename().string();
+  const FileIdentity known = known_identity(name);
+  if (known.sha256.empty() || known.sha256 == dataset.sha256) return;
+  log().warn(
+      "{}: its SHA-256 is {}, that of the known file of this name {}{}. Cure: drop_data verify; "
+      "fetch it again, or give a file of your own another name",
+      dataset.path, dataset.sha256, known.sha256, other_upload_remark(name));
+}
+
 }  // namespace
 
 TrainingData prepare_training_data(const Config& config) {
@@ -127,8 +153,11 @@ TrainingData prepare_training_data(const Config& config) {
              source.path, info.rows, info.state_dim, info.action_dim,
              human_bytes(static_cast<double>(info.memory_bytes)));
   TrainingData data;
+  data.origin.task = config.task.empty() ? source.task : config.task;
+  require_same_task(source.path, data.origin.task);
   data.dataset = read_d4rl_file(source, {.threads = config.threads});
   const TrajectoryDataset& dataset = data.dataset;
+  warn_of_another_hash(dataset);
   if (!dataset.has_timeouts && dataset.family != Family::kAdroit) {
     log().warn(
         "{}: has no `timeouts`: trajectories are split where `terminals` are set, so that episodes "
@@ -150,7 +179,6 @@ TrainingData prepare_training_data(const Config& config) {
 
   // what the scores will be compared with
   ModelOrigin& origin = data.origin;
-  origin.task = config.task.empty() ? source.task : config.task;
   origin.dataset = dataset.id;
   origin.dataset_sha256 = dataset.sha256;
   origin.reward_shift =

@@ -5,7 +5,6 @@
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
-#include "drop/nn/checkpoint.h"
 #include "drop/nn/safetensors.h"
 
 namespace drop {
@@ -57,7 +56,7 @@ void save_training_pair(const std::filesystem::path& checkpoint,
   write_file_atomically(checkpoint, checkpoint_bytes);
 }
 
-NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
+LoadedPair load_training_pair(const std::filesystem::path& checkpoint,
                                 const std::filesystem::path& training, TrainState& state,
                                 const std::string& dataset_sha256) {
   const at::NoGradGuard no_grad;
@@ -113,11 +112,11 @@ NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
   state.adam.step_count.fill_(static_cast<double>(step));
   state.step = step;
 
-  NamedTensors replay;
+  LoadedPair pair{origin, {}};
   for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(kReplay)) replay.emplace_back(name.substr(kReplay.size()), tensor);
+    if (name.starts_with(kReplay)) pair.replay.emplace_back(name.substr(kReplay.size()), tensor);
   }
-  return replay;
+  return pair;
 }
 
 }  // namespace drop

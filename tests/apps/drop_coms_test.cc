@@ -112,8 +112,10 @@ TEST_F(DropComs, RefusesWhatItCannotDoWithOneLine) {
   expect_refusal(coms(out, set({"model.embedding=cvae"})), "drop_coms", 2,
                  {"model.embedding", "found cvae", "allowed: table"});
   expect_refusal(coms(out, set({"seeds=[0, 1]"})), "drop_coms", 2, {"seeds: found 2"});
-  expect_refusal(coms(out, set({"task=hopper"})), "drop_coms", 2,
-                 {"task hopper has 11 state and 3 action dimensions"});
+  expect_refusal(coms(out, set({"task=hopper"})), "drop_coms", 3, {"attribute 'task'", "hopper"});
+  expect_refusal(
+      coms(out, set({"task=hopper", "dataset=" + testing::fixture("hopper_medium-v2.hdf5")})),
+      "drop_coms", 2, {"task hopper has 11 state and 3 action dimensions"});
   expect_refusal(coms(out, set({"dataset=" + file("none.hdf5")})), "drop_coms", 3, {"none.hdf5"});
   expect_refusal(run_program("drop_coms", {"--config", config()}), "drop_coms", 2, {"--out"});
   EXPECT_FALSE(std::filesystem::exists(out));

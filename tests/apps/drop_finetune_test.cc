@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "apps/workbench.h"
+#include "drop/base/sha256.h"
 
 namespace drop {
 namespace {
@@ -141,6 +143,21 @@ TEST_F(DropFinetune, ParametricLevelTrainsOnAndResumes) {
   expect_refusal(
       finetune("parametric", settings + Arguments{"--env-steps", "900", "--noise", "0.2"}),
       "drop_finetune", 2, {"online.json", "other settings"});
+
+  // the cure: other weights under the same names, which are tried anew
+  std::filesystem::remove_all(folder);
+  expect_done(finetune("parametric", all + Arguments{"--noise", "0.2"}));
+  EXPECT_NE(data_hash(testing::checkpoint_of(folder, 660)), at_once);
+  const Json tried = result("parametric-best-ada.trials.json")["trials"];
+  const Json chosen_from = result("parametric-best-ada.json")["trials"];
+  for (size_t trial = 1; trial < 3; ++trial) {
+    const int64_t step = chosen_from[trial]["step"].get<int64_t>();
+    const std::string hash = sha256_of_file(testing::checkpoint_of(folder, step));
+    const auto row = std::find_if(tried.begin(), tried.end(),
+                                  [&](const Json& one) { return one["sha256"] == hash; });
+    ASSERT_NE(row, tried.end()) << step;
+    EXPECT_EQ((*row)["return"], chosen_from[trial]["return"]);
+  }
 }
 
 TEST_F(DropFinetune, Refusals) {

@@ -266,6 +266,14 @@ TEST_F(DropTrain, SaysWhatWillSpoilARun) {
     EXPECT_THAT(result.err, HasSubstr(warning.get<std::string>()));
   }
   EXPECT_THAT(decomposition["warnings"][0].get<std::string>(), HasSubstr("20"));
+
+  // other bytes than those that are known under the file's name
+  const std::string named = file("hopper_medium-v2.hdf5");
+  std::filesystem::copy_file(testing::maze_data(), named);
+  const ProcessResult other = train(file("named"), set({"train.steps=1", "dataset=" + named}));
+  expect_done(other);
+  EXPECT_THAT(other.err, HasSubstr("drop_data verify"));
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("drop_data verify")));
 }
 
 // ---- losses that are not finite -----------------------------------------------------------------

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <string>
 
+#include "drop/base/files.h"
 #include "support/paths.h"
 
 namespace drop {
@@ -79,6 +81,26 @@ TEST(MachineCheck, ABusyMachineIsTold) {
   ASSERT_TRUE(busy);
   EXPECT_EQ(busy->what, "4.1 threads want to run on this machine's 4 cores");
   EXPECT_THAT(busy->cure, HasSubstr("set threads"));
+}
+
+TEST(MachineCheck, MoreThreadsThanTheGroupHasTimeForAreTold) {
+  EXPECT_FALSE(threads_finding(64, std::numeric_limits<double>::infinity()));
+  EXPECT_FALSE(threads_finding(2, 1.5));  // what `threads: 0` takes
+  const auto many = threads_finding(16, 2.0);
+  ASSERT_TRUE(many);
+  EXPECT_EQ(many->what, "16 threads share the time of 2.0 cores (cgroup quota)");
+  EXPECT_THAT(many->cure, HasSubstr("threads: 0"));
+}
+
+TEST(FolderFindings, AProbeFollowsNoLink) {
+  const testing::TemporaryFolder folder;
+  const std::string mine = folder.file("mine.txt");
+  write_file_atomically(mine, "mine");
+  std::filesystem::create_directory(folder.path() / "shared");
+  std::filesystem::create_symlink(
+      mine, folder.path() / "shared" / (".drop_probe_a." + std::to_string(::getpid())));
+  folder_findings(folder.path() / "shared");
+  EXPECT_EQ(read_text_file(mine), "mine");
 }
 
 TEST(MachineCheck, LittleMemoryIsTold) {

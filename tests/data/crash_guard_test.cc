@@ -44,6 +44,15 @@ TEST(RehearseInChild, WhatCannotBeTriedIsNotTakenForGood) {
   std::signal(SIGCHLD, before);
 }
 
+TEST(RehearseInChild, WaitingEndsLikeWorking) {
+  try {
+    rehearse_in_child("some.hdf5", [] { std::this_thread::sleep_for(std::chrono::hours(1)); }, 1);
+    FAIL() << "nothing was thrown";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("some.hdf5: reading it was given up after 2 s"));
+  }
+}
+
 // HDF5 calls this while it holds its lock
 herr_t dwell(hid_t, const char*, void*) {
   std::this_thread::sleep_for(std::chrono::milliseconds(2));

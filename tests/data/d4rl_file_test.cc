@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include "drop/base/error.h"
 #include "drop/base/files.h"
 #include "drop/base/random.h"
+#include "drop/data/hdf5.h"
 #include "support/paths.h"
 
 // the leak sanitizer asks this: HDF5 1.10.8 itself leaks when it refuses some damaged files
@@ -190,6 +192,17 @@ TEST(ReadD4rlFile, ErrorsNameFileKeyFoundAllowedAndCure) {
     EXPECT_THAT(message, ::testing::Not(HasSubstr("\n"))) << name;
     for (const std::string& part : parts) EXPECT_THAT(message, HasSubstr(part)) << name;
   }
+}
+
+// where the other file is a pipe, opening it would last for ever
+TEST(ReadD4rlFile, NoOtherFileIsOpenedForAnArraysShape) {
+  const testing::TemporaryFolder folder;
+  const std::string file = folder.file("endless.hdf5");
+  write_file_atomically(file, read_file(testing::fixture("broken_virtual_endless.hdf5")));
+  ASSERT_EQ(::mkfifo(folder.file("elsewhere.hdf5").c_str(), 0600), 0);
+  EXPECT_THAT(error_of(file), HasSubstr("'observations' keeps its values in another file"));
+  EXPECT_THROW(inspect_d4rl_file(file), DataError);
+  EXPECT_THAT(hdf5_array_names(file), ::testing::Contains("observations"));
 }
 
 TEST(ReadD4rlFile, FilesThatAreNoneAreRefused) {

@@ -32,6 +32,11 @@ TEST(Runtime, OurLoopsRunOnAsManyThreadsAsLibTorchs) {
 TEST(Runtime, AllThreadsDropDenormals) {
   configure_runtime(Device::kCpu, Precision::kAuto, 0);
   EXPECT_TRUE(denormals_are_flushed());
+  // as a library may, in one thread
+  at::globalContext().setFlushDenormal(false);
+  EXPECT_FALSE(denormals_are_flushed());
+  configure_runtime(Device::kCpu, Precision::kAuto, 0);
+  EXPECT_TRUE(denormals_are_flushed());
 }
 
 TEST(DriverFinding, TheDriverMustKnowTheBuildsMajorVersion) {

@@ -509,6 +509,15 @@ class Program(InFolder):
                                   ([[0, 0, 0], [0, np.nan, 0]], "states", "row 1")]:
             states = self.write_states(values, key)
             self.refused(3, part, "--checkpoint", path, "--states", states, "--out", out)
+        # a link to a pipe, which would be waited for, and more than the file can hold
+        os.mkfifo(self.folder / "pipe.h5")
+        linked, hollow = self.folder / "linked.h5", self.folder / "hollow.h5"
+        with h5py.File(linked, "w") as file:
+            file["states"] = h5py.ExternalLink("pipe.h5", "/states")
+        with h5py.File(hollow, "w") as file:
+            file.create_dataset("states", (2**40, 3), np.float32, chunks=(1024, 3))
+        self.refused(3, "none of its own", "--checkpoint", path, "--states", linked, "--out", out)
+        self.refused(3, "cannot hold", "--checkpoint", path, "--states", hollow, "--out", out)
         self.refused(3, "none.h5", "--checkpoint", path, "--states", self.folder / "none.h5",
                      "--out", out)
         self.assertFalse(out.exists())

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import math
+import os
 import random
 import struct
 import subprocess
@@ -336,7 +337,24 @@ class PlotTest(unittest.TestCase):
             with h5py.File(path, "w") as file:
                 file["observations"] = [1.0]
 
+        def linked(name):
+            def make(path):
+                write_trace(path)
+                os.mkfifo(path.with_name(f"{path.name}.pipe"))
+                with h5py.File(path, "a") as file:
+                    del file[name]
+                    file[name] = h5py.ExternalLink(f"{path.name}.pipe", f"/{name}")
+            return make
+
+        def hollow(path):
+            write_trace(path)
+            with h5py.File(path, "a") as file:
+                del file["embeddings"]
+                file.create_dataset("embeddings", (2**40, 2), float, chunks=(1024, 2))
+
         cases = {
+            "hollow": (hollow, "cannot hold"),
+            "linked": (linked("embeddings"), "no data set embeddings of its own"),
             "gone": (lambda path: None, "no such file"),
             "folder": (Path.mkdir, "no such file"),
             "empty": (Path.touch, "can be read"),

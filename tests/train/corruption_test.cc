@@ -262,17 +262,63 @@ TEST_F(Corruption, TheRunGoesOnFromThePairBefore) {
     EXPECT_TRUE(state.model.parameters().flat().equal(before));
     EXPECT_EQ(state.step, 0);
     // the run goes on from the pair before, and this one is set aside
-    ASSERT_TRUE(resume_newest(run_, state, kDataHash));
+    ASSERT_TRUE(resume_newest(run_, state, origin_.config, kDataHash));
     EXPECT_EQ(state.step, kOlder);
     EXPECT_TRUE(state.model.parameters().flat().equal(older.model.parameters().flat()));
     EXPECT_EQ(checkpoint_steps(run_.path()), std::vector<int64_t>{kOlder});
   }
   restore();
   TrainState state = fresh();
-  ASSERT_TRUE(resume_newest(run_, state, kDataHash));
+  ASSERT_TRUE(resume_newest(run_, state, origin_.config, kDataHash));
   EXPECT_EQ(state.step, kNewer);
   RecordProperty("resume_cases", static_cast<int>(cases.size()));
   EXPECT_GT(cases.size(), 60u);
+}
+
+// good in itself, and still not the run's own
+TEST_F(Corruption, APairUnderAnothersNameOrOfAnotherRunIsSetAside) {
+  const auto expect_older = [&](const char* told) {
+    TrainState state = fresh();
+    ASSERT_TRUE(resume_newest(run_, state, origin_.config, kDataHash));
+    EXPECT_EQ(state.step, kOlder);
+    EXPECT_EQ(checkpoint_steps(run_.path()), std::vector<int64_t>{kOlder}) << told;
+    restore();
+  };
+  // the older pair in the newer one's place
+  put(run_.checkpoint(kNewer), read_file(run_.checkpoint(kOlder)));
+  put(run_.training_file(kNewer), read_file(run_.training_file(kOlder)));
+  expect_older("an older pair");
+  // pairs exchanged: both are wrong, and none is left to go on from
+  const Bytes older = read_file(run_.checkpoint(kOlder));
+  const Bytes older_half = read_file(run_.training_file(kOlder));
+  put(run_.checkpoint(kNewer), older);
+  put(run_.training_file(kNewer), older_half);
+  put(run_.checkpoint(kOlder), checkpoint_);
+  put(run_.training_file(kOlder), training_);
+  TrainState state = fresh();
+  EXPECT_EQ(fault_of("step_000000020",
+                     [&] { resume_newest(run_, state, origin_.config, kDataHash); }),
+            "");
+  put(run_.checkpoint(kOlder), older);
+  put(run_.training_file(kOlder), older_half);
+  restore();
+  // same data, seed and sizes; another task, another loss
+  for (const bool other_task : {true, false}) {
+    const Config own = origin_.config;
+    if (other_task)
+      origin_.config.task = "hopper";
+    else
+      origin_.config.train.conservative = !own.train.conservative;
+    save(kNewer, kSeed);
+    origin_.config = own;
+    expect_older(other_task ? "another task" : "another loss");
+  }
+  // what may change in a run may differ in its checkpoints
+  origin_.config.train.steps += 1;
+  origin_.config.device = Device::kCpu;
+  TrainState again = fresh();
+  ASSERT_TRUE(resume_newest(run_, again, origin_.config, kDataHash));
+  EXPECT_EQ(again.step, kNewer);
 }
 
 }  // namespace

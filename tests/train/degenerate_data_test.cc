@@ -271,6 +271,25 @@ TEST(DegenerateDataRefused, NoFinishedTrajectory) {
   EXPECT_EQ(refusal_of<DataError>(rows, {"decomposition.keep_unfinished=on"}), "");
 }
 
+TEST(DegenerateDataRefused, DataOfAnotherTask) {
+  const testing::TemporaryFolder folder;
+  const std::string path = folder.file("made.hdf5");
+  D4rlWriter writer(path, 3, 2);
+  writer.set_attribute("task", "maze2d-large");
+  for (const Row& row : made(6, 5))
+    writer.append(row.state, row.action, row.reward, row.terminal, row.timeout);
+  writer.close();
+  try {
+    prepare_training_data(config_for(path, {"task=maze2d-umaze"}));
+    ADD_FAILURE() << "accepted";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("made.hdf5: attribute 'task' is maze2d-large"));
+    EXPECT_THAT(error.what(), HasSubstr("the config's task is maze2d-umaze"));
+  }
+  EXPECT_NO_THROW(prepare_training_data(config_for(path, {"task=maze2d-large"})));
+  EXPECT_NO_THROW(prepare_training_data(config_for(path, {})));
+}
+
 TEST(DegenerateDataRefused, ValuesThatFloat32CannotCarry) {
   Rows rows = made(6, 5);
   rows[7].reward = 1e33;

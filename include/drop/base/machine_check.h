@@ -36,6 +36,10 @@ double free_memory();
 /// @param cores  of the whole machine
 std::optional<Finding> load_finding(double load, int64_t cores);
 
+/// @param threads  that this process computes with
+/// @param quota    of cpu_quota: more threads than that are stopped again and again
+std::optional<Finding> threads_finding(int64_t threads, double quota);
+
 /// @param bytes  free_memory
 std::optional<Finding> memory_finding(double bytes);
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "drop/nn/checkpoint.h"
 #include "drop/train/train_state.h"
 
 namespace drop {
@@ -27,10 +28,16 @@ void save_training_pair(const std::filesystem::path& checkpoint,
                         const std::filesystem::path& training, const TrainState& state,
                         const NamedTensors& replay = {});
 
+/// What a checkpoint pair tells besides the state.
+struct LoadedPair {
+  ModelOrigin origin;
+  NamedTensors replay;  ///< what was kept besides
+};
+
 /// Restores a state from a checkpoint pair; the model must have the checkpoint's shape. Verifies
-/// both files and that they belong together. Throws DataError. Returns what was kept besides.
-NamedTensors load_training_pair(const std::filesystem::path& checkpoint,
-                                const std::filesystem::path& training, TrainState& state,
-                                const std::string& dataset_sha256);
+/// both files and that they belong together. Throws DataError, and changes nothing then.
+LoadedPair load_training_pair(const std::filesystem::path& checkpoint,
+                              const std::filesystem::path& training, TrainState& state,
+                              const std::string& dataset_sha256);
 
 }  // namespace drop
