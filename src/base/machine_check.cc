@@ -144,7 +144,8 @@ std::optional<Finding> load_finding(double load, int64_t cores) {
 std::optional<Finding> threads_finding(int64_t threads, double quota) {
   if (static_cast<double>(threads) <= std::ceil(quota)) return std::nullopt;
   std::array<char, 100> text{};
-  std::snprintf(text.data(), text.size(), "%lld threads share the time of %.1f cores (cgroup quota)",
+  std::snprintf(text.data(), text.size(),
+                "%lld threads share the time of %.1f cores (cgroup quota)",
                 static_cast<long long>(threads), quota);
   return Finding{text.data(), "set threads: 0, which takes as many as there is time for"};
 }

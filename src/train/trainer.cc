@@ -389,8 +389,8 @@ bool resume_newest(const RunFolder& folder, TrainState& state, const Config& con
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
       // what the state takes from a pair that is refused below, the next one overwrites
-      LoadedPair pair = load_training_pair(
-          folder.checkpoint(*step), folder.training_file(*step), state, dataset_sha256);
+      LoadedPair pair = load_training_pair(folder.checkpoint(*step), folder.training_file(*step),
+                                           state, dataset_sha256);
       require_own_pair(folder.checkpoint(*step), *step, pair.origin, config);
       if (replay != nullptr) *replay = std::move(pair.replay);
       // what could not be used must not pass for the newest again; --quiet must not hide it

@@ -57,8 +57,8 @@ void save_training_pair(const std::filesystem::path& checkpoint,
 }
 
 LoadedPair load_training_pair(const std::filesystem::path& checkpoint,
-                                const std::filesystem::path& training, TrainState& state,
-                                const std::string& dataset_sha256) {
+                              const std::filesystem::path& training, TrainState& state,
+                              const std::string& dataset_sha256) {
   const at::NoGradGuard no_grad;
   const std::string source = training.string();
   // everything is read and checked before anything is changed

@@ -56,8 +56,8 @@ TEST_F(BadInput, CommandLines) {
   expect_override_refused({"threads=4000"}, 2, {"threads", "4000"});
   // a task that cannot belong to the data is refused now, not at the first evaluation
   expect_override_refused({"task=hopper"}, 3, {"attribute 'task' is maze2d-umaze-dense", "hopper"});
-  expect_override_refused({"task=hopper", "dataset=" + testing::fixture("hopper_medium-v2.hdf5")}, 2,
-                          {"hopper", "11", "3"});
+  expect_override_refused({"task=hopper", "dataset=" + testing::fixture("hopper_medium-v2.hdf5")},
+                          2, {"hopper", "11", "3"});
   expect_override_refused({"train.engine=graph"}, 2, {"train.engine", "graph"});
   expect_override_refused({"precision=bf16", "train.engine=eager"}, 2, {"precision", "bf16"});
   expect_override_refused({"precision=tf32"}, 2, {"precision", "tf32"});

@@ -46,7 +46,8 @@ TEST(RehearseInChild, WhatCannotBeTriedIsNotTakenForGood) {
 
 TEST(RehearseInChild, WaitingEndsLikeWorking) {
   try {
-    rehearse_in_child("some.hdf5", [] { std::this_thread::sleep_for(std::chrono::hours(1)); }, 1);
+    rehearse_in_child(
+        "some.hdf5", [] { std::this_thread::sleep_for(std::chrono::hours(1)); }, 1);
     FAIL() << "nothing was thrown";
   } catch (const DataError& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("some.hdf5: reading it was given up after 2 s"));

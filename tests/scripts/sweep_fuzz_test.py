@@ -124,7 +124,7 @@ class SweepFuzzTest(unittest.TestCase):
         while cases < CASES or time.monotonic() < end:
             accepted += self.read(mutated(self.seed, rng), tiny=cases % 4 == 0) == ""
             cases += 1
-        print(f"sweep files: {cases}")
+        print(f"sweep files: {cases}, accepted: {accepted}")
         # both outcomes are tried
         self.assertGreater(accepted, cases // 200)
         self.assertLess(accepted, cases)

@@ -296,9 +296,9 @@ TEST_F(Corruption, APairUnderAnothersNameOrOfAnotherRunIsSetAside) {
   put(run_.checkpoint(kOlder), checkpoint_);
   put(run_.training_file(kOlder), training_);
   TrainState state = fresh();
-  EXPECT_EQ(fault_of("step_000000020",
-                     [&] { resume_newest(run_, state, origin_.config, kDataHash); }),
-            "");
+  EXPECT_EQ(
+      fault_of("step_000000020", [&] { resume_newest(run_, state, origin_.config, kDataHash); }),
+      "");
   put(run_.checkpoint(kOlder), older);
   put(run_.training_file(kOlder), older_half);
   restore();
