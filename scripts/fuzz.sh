@@ -73,7 +73,7 @@ options_of() {
   case "$1" in
     safetensors | checkpoint | training) echo "-max_len=32768 -timeout=10 -malloc_limit_mb=256 -dict=tests/fuzz/json.dict" ;;
     config) echo "-max_len=16384 -timeout=10 -malloc_limit_mb=64 -dict=tests/fuzz/yaml.dict" ;;
-    # the crash guard gives a child two minutes; HDF5 leaks by itself where it refuses
+    # the crash guard gives a child two minutes and a half; HDF5 leaks by itself where it refuses
     hdf5) echo "-max_len=40960 -timeout=300 -detect_leaks=0" ;;
   esac
 }

@@ -20,29 +20,20 @@ namespace {
 
 constexpr unsigned kLockSeconds = 2;
 constexpr int kAttempts = 10;
-constexpr rlim_t kWaitingFactor = 2;  // a slow disk may make a child wait as long as it works
-constexpr int kTooLong = 99;          // a child's exit status
-
-// seconds of processor time: generous for any intact file, an end for an endless loop
-rlim_t time_limit(const std::string& path) {
-  constexpr rlim_t kLeast = 60;
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(path, error);
-  return kLeast + (error ? 0 : static_cast<rlim_t>(bytes >> 20));
-}
+constexpr int kTooLong = 99;  // a child's exit status
 
 struct Rehearsal {
   const std::function<void()>& work;
-  rlim_t seconds = 0;
+  RehearsalLimits limits;
   pid_t child = -1;
 };
 
-[[noreturn]] void run_child(const std::function<void()>& work, rlim_t seconds) {
+[[noreturn]] void run_child(const std::function<void()>& work, const RehearsalLimits& limits) {
   // it lives no longer than who waits for it
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // a crash is expected: no core file, no message
   const rlimit no_core{0, 0};
-  const rlimit cpu{seconds, seconds};
+  const rlimit cpu{limits.processor_s, limits.processor_s};
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::setrlimit(RLIMIT_CPU, &cpu);
   const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -61,7 +52,7 @@ struct Rehearsal {
   ::H5open();
   // time spent waiting counts too: for a disk that does not answer, for whatever a file leads to
   ::signal(SIGALRM, [](int) { ::_exit(kTooLong); });
-  ::alarm(static_cast<unsigned>(kWaitingFactor * seconds));
+  ::alarm(limits.clock_s);
   try {
     work();
   } catch (...) {
@@ -75,15 +66,29 @@ struct Rehearsal {
 herr_t fork_here(hid_t, const char*, void* data) {
   auto& rehearsal = *static_cast<Rehearsal*>(data);
   rehearsal.child = ::fork();
-  if (rehearsal.child == 0) run_child(rehearsal.work, rehearsal.seconds);
+  if (rehearsal.child == 0) run_child(rehearsal.work, rehearsal.limits);
   return 1;
 }
 
 }  // namespace
 
+RehearsalLimits rehearsal_limits(const std::string& path) {
+  // generous for any intact file, an end for an endless loop; and for a slow disk
+  constexpr unsigned kLeast = 10;
+  constexpr unsigned kPatience = 120;
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path, error);
+  const unsigned processor_s = kLeast + (error ? 0 : static_cast<unsigned>(bytes >> 20));
+  return {processor_s, 2 * processor_s + kPatience};
+}
+
+void rehearse_in_child(const std::string& path, const std::function<void()>& work) {
+  rehearse_in_child(path, work, rehearsal_limits(path));
+}
+
 void rehearse_in_child(const std::string& path, const std::function<void()>& work,
-                       unsigned seconds) {
-  Rehearsal rehearsal{work, seconds > 0 ? seconds : time_limit(path)};
+                       const RehearsalLimits& limits) {
+  Rehearsal rehearsal{work, limits};
   int status = 0;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     H5Piterate(H5P_FILE_ACCESS_DEFAULT, nullptr, fork_here, &rehearsal);
@@ -105,8 +110,7 @@ void rehearse_in_child(const std::string& path, const std::function<void()>& wor
                    ": other threads use HDF5 without a pause; read one file after the other");
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == kTooLong) {
-    throw DataError(path + ": reading it was given up after " +
-                    std::to_string(kWaitingFactor * rehearsal.seconds) +
+    throw DataError(path + ": reading it was given up after " + std::to_string(limits.clock_s) +
                     " s; the file is damaged, or its disk does not answer");
   }
   const std::string reason = WIFSIGNALED(status) ? ::strsignal(WTERMSIG(status)) : "memory error";

@@ -11,10 +11,20 @@ namespace drop {
 /// to the caller's own run of it. What is read without HDF5 need not be rehearsed. The child is a
 /// copy of this process, prints nothing and changes nothing here. Throws RunError when no child can
 /// be made or watched, and when other threads do not leave HDF5 for an instant.
-/// @param path     the file that `work` reads
-/// @param seconds  of processor time for the child, which may wait for as long again; 0: a minute,
-///                 and one more second for each MiB of the file
+/// @param path  the file that `work` reads
+void rehearse_in_child(const std::string& path, const std::function<void()>& work);
+
+/// How long a child may take.
+struct RehearsalLimits {
+  unsigned processor_s;  ///< at work
+  unsigned clock_s;      ///< altogether, at work or waiting
+};
+
+/// For a file of this size: 10 s and one for each MiB of it; twice that and two minutes.
+RehearsalLimits rehearsal_limits(const std::string& path);
+
+/// The same within other limits.
 void rehearse_in_child(const std::string& path, const std::function<void()>& work,
-                       unsigned seconds = 0);
+                       const RehearsalLimits& limits);
 
 }  // namespace drop

@@ -6,11 +6,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
@@ -203,6 +205,19 @@ TEST(ReadD4rlFile, NoOtherFileIsOpenedForAnArraysShape) {
   EXPECT_THAT(error_of(file), HasSubstr("'observations' keeps its values in another file"));
   EXPECT_THROW(inspect_d4rl_file(file), DataError);
   EXPECT_THAT(hdf5_array_names(file), ::testing::Contains("observations"));
+}
+
+// found by fuzzing: HDF5 1.10.8 never finds the end of a heap that holds an object of no size
+TEST(ReadD4rlFile, AnEndlessLoopInsideHdf5Ends) {
+  const testing::TemporaryFolder folder;
+  const std::string file = folder.file("loop.hdf5");
+  std::vector<std::byte> bytes = read_file(testing::fixture("broken_virtual_endless.hdf5"));
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const size_t heap = text.find("GCOL");
+  ASSERT_NE(heap, std::string_view::npos);
+  std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(heap) + 16, 16, std::byte{0});
+  write_file_atomically(file, bytes);
+  EXPECT_THAT(error_of(file), HasSubstr("loop.hdf5: reading it makes the HDF5 library fail"));
 }
 
 TEST(ReadD4rlFile, FilesThatAreNoneAreRefused) {
