@@ -24,7 +24,7 @@ constexpr int kLockedOut = 99;  // a child's exit status
 
 struct Rehearsal {
   const std::function<void()>& work;
-  RehearsalLimits limits;
+  RehearsalLimits limits = {};
   pid_t child = -1;
 };
 
