@@ -176,8 +176,12 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
                const Runtime& runtime) {
   run.folder = std::make_unique<RunFolder>(run.out);
   const RunFolder& folder = *run.folder;
-  // another process may have been here since this one looked; from now on none will be
-  if (!run.existing) refuse_existing(run.out, /*resume=*/false);
+  // from now on no other process will be here; since this one looked, one may have been
+  if (!run.existing && RunFolder::holds_run(run.out)) {
+    throw UsageError(run.out.string() +
+                     ": another process began a run in this folder meanwhile; continue that one "
+                     "with --resume, or choose another --out");
+  }
   add_log_file(folder.train_log());
   if (run.existing && resume_newest(folder, *run.state, run.config, data.origin.dataset_sha256)) {
     const auto status = folder.read_status();

@@ -8,7 +8,7 @@
 #
 # Builds the targets of tests/fuzz with Clang's libFuzzer, AddressSanitizer and UBSan into build/fuzz
 # and runs them one after the other. Prints a line for each: runs, features of the code reached,
-# reads that were accepted (a target that accepts none tries nothing, and fails), findings. What is found lies in build/fuzz/findings, each input beside a .txt with the command that
+# inputs that were accepted (a target that accepts none tries nothing, and fails), findings. What is found lies in build/fuzz/findings, each input beside a .txt with the command that
 # repeats it. Interesting inputs are kept in build/fuzz/corpus and go on being used. `sweep` is the
 # reader of sweep files, which is Python: random changes of a file with every key
 # (tests/scripts/sweep_fuzz_test.py), which see nothing of the code that they reach.
@@ -73,7 +73,7 @@ options_of() {
   case "$1" in
     safetensors | checkpoint | training) echo "-max_len=32768 -timeout=10 -malloc_limit_mb=256 -dict=tests/fuzz/json.dict" ;;
     config) echo "-max_len=16384 -timeout=10 -malloc_limit_mb=64 -dict=tests/fuzz/yaml.dict" ;;
-    # the crash guard gives a child two minutes and a half; HDF5 leaks by itself where it refuses
+    # the crash guard gives a child so much time at most; HDF5 leaks by itself where it refuses
     hdf5) echo "-max_len=40960 -timeout=300 -detect_leaks=0" ;;
   esac
 }

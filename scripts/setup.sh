@@ -143,9 +143,11 @@ pip_install() {
 }
 
 rm -f "$stamp"
+constraints="$venv/drop-constraints.txt"
+printf '%s\n' "${PYTHON_CONSTRAINTS//,/$'\n'}" >"$constraints"
 # these first: once a wheel is there without its dependencies, pip complains about it each time
 say "installing the Python packages for plots and tests"
-pip_install "numpy==$NUMPY_VERSION" "h5py==$H5PY_VERSION" "matplotlib==$MATPLOTLIB_VERSION" \
+pip_install --constraint "$constraints" "numpy==$NUMPY_VERSION" "h5py==$H5PY_VERSION" "matplotlib==$MATPLOTLIB_VERSION" \
   "safetensors==$SAFETENSORS_VERSION" "tensorboard==$TENSORBOARD_VERSION" "pyyaml==$PYYAML_VERSION"
 say "installing LibTorch $TORCH_VERSION ($form form) and MuJoCo $MUJOCO_VERSION"
 if [ "$form" = cuda ]; then

@@ -20,11 +20,11 @@ namespace {
 
 constexpr unsigned kLockSeconds = 2;
 constexpr int kAttempts = 10;
-constexpr int kTooLong = 99;  // a child's exit status
+constexpr int kLockedOut = 99;  // a child's exit status
 
 struct Rehearsal {
   const std::function<void()>& work;
-  RehearsalLimits limits;
+  RehearsalLimits limits = {};
   pid_t child = -1;
 };
 
@@ -33,7 +33,8 @@ struct Rehearsal {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // a crash is expected: no core file, no message
   const rlimit no_core{0, 0};
-  const rlimit cpu{limits.processor_s, limits.processor_s};
+  // first a signal that tells why, then one that nothing withstands
+  const rlimit cpu{limits.processor_s, limits.processor_s + 5};
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::setrlimit(RLIMIT_CPU, &cpu);
   const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -43,15 +44,16 @@ struct Rehearsal {
   }
   // HDF5's lock has a lock of its own, which a thread that the child lacks may have held for an
   // instant, and so for ever: this child ends, and another one is made
-  ::signal(SIGALRM, SIG_DFL);
+  ::signal(SIGALRM, [](int) { ::_exit(kLockedOut); });
   sigset_t alarm_signal;
   ::sigemptyset(&alarm_signal);
   ::sigaddset(&alarm_signal, SIGALRM);
   ::sigprocmask(SIG_UNBLOCK, &alarm_signal, nullptr);
   ::alarm(kLockSeconds);
   ::H5open();
-  // time spent waiting counts too: for a disk that does not answer, for whatever a file leads to
-  ::signal(SIGALRM, [](int) { ::_exit(kTooLong); });
+  // time spent waiting counts too: for a disk that does not answer, for whatever a file leads to.
+  // Without a handler the signal kills, which ends waits that a handler would not
+  ::signal(SIGALRM, SIG_DFL);
   ::alarm(limits.clock_s);
   try {
     work();
@@ -102,14 +104,14 @@ void rehearse_in_child(const std::string& path, const std::function<void()>& wor
       throw RunError(path + ": what became of the process that tried it out is not known (" +
                      std::strerror(errno) + "); this program must not ignore SIGCHLD");
     }
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM) break;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != kLockedOut) break;
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kLockedOut) {
     throw RunError(path +
                    ": other threads use HDF5 without a pause; read one file after the other");
   }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kTooLong) {
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
     throw DataError(path + ": reading it was given up after " + std::to_string(limits.clock_s) +
                     " s; the file is damaged, or its disk does not answer");
   }

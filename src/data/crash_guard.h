@@ -16,8 +16,8 @@ void rehearse_in_child(const std::string& path, const std::function<void()>& wor
 
 /// How long a child may take.
 struct RehearsalLimits {
-  unsigned processor_s;  ///< at work
-  unsigned clock_s;      ///< altogether, at work or waiting
+  unsigned processor_s = 0;  ///< at work
+  unsigned clock_s = 0;      ///< altogether, at work or waiting
 };
 
 /// For a file of this size: 10 s and one for each MiB of it; twice that and two minutes.

@@ -121,15 +121,27 @@ void warn_of_odd_data(const Config& config, const TrainingData& data, const Extr
   }
 }
 
+// a task's name without what changes rewards, starts and goals alone: data of one such task may be
+// meant for another
+std::string body_and_place(const std::string& task) {
+  std::string rest;
+  for (const std::string& part : split(task, '-')) {
+    if (part != "dense" && part != "eval" && part != "play" && part != "diverse")
+      rest.append("-").append(part);
+  }
+  return rest;
+}
+
 // a file that tells its task must be of the one that is trained for. Where it does not, its sizes
 // are all that can be compared
 void require_same_task(const std::string& path, const std::string& task) {
   const auto recorded = read_hdf5_text_attribute(path, "task");
-  if (task.empty() || !recorded || *recorded == task ||
-      !EnvironmentRegistry::instance().contains(*recorded))
+  if (task.empty() || !recorded || !EnvironmentRegistry::instance().contains(*recorded) ||
+      body_and_place(*recorded) == body_and_place(task))
     return;
   throw DataError(path + ": attribute 'task' is " + *recorded + ", the config's task is " + task +
-                  "; set task: " + *recorded + " or use another file");
+                  "; set task: " + *recorded +
+                  ", use another file, or remove the attribute if that is meant");
 }
 
 // no array of a data file has a hash of its own: the file's is all that can tell a changed value

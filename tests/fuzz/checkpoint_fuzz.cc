@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<uint8_t> bytes(data, data + size);
   drop::testing::repair_hashes(std::as_writable_bytes(std::span(bytes)));
   const drop::fuzz::MemoryFile file(bytes.data(), bytes.size());
-  drop::fuzz::expect_read_or_refused<drop::DataError>(
+  drop::fuzz::tally.accepted += drop::fuzz::expect_read_or_refused<drop::DataError>(
       file.path(), [&] { drop::load_checkpoint(file.path(), at::kCPU); });
   return 0;
 }

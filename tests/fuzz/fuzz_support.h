@@ -34,8 +34,8 @@ class MemoryFile {
   std::string path_;
 };
 
-/// What was read without a refusal; told at the end. A target that never accepts anything tries
-/// nothing but the reader's first check.
+/// Inputs that the target's main reader took; told at the end. A target that never accepts anything
+/// tries nothing but the reader's first check.
 struct Tally {
   int64_t accepted = 0;
   ~Tally() { std::fprintf(stderr, "accepted: %lld\n", static_cast<long long>(accepted)); }
@@ -48,17 +48,19 @@ inline Tally tally;
 }
 
 /// Calls a reader, which may refuse its input by an error of the kind `Refusal` with one line that
-/// holds `name`. Anything else that it throws ends the process: that is a finding.
+/// holds `name`. Anything else that it throws ends the process: that is a finding. True when the
+/// input was taken.
 template <class Refusal, class Read>
-void expect_read_or_refused(std::string_view name, const Read& read) {
+bool expect_read_or_refused(std::string_view name, const Read& read) {
   try {
     read();
-    ++tally.accepted;
+    return true;
   } catch (const Refusal& error) {
     const std::string_view message = error.what();
     if (message.find('\n') != std::string_view::npos ||
         message.find(name) == std::string_view::npos)
       report_finding("a message of several lines, or without the file: " + std::string(message));
+    return false;
   }
 }
 

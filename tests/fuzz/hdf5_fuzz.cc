@@ -57,16 +57,17 @@ void end_child(int) {
 
 // the fuzzer itself does not write a child's death down, or print its stack
 void watch_child() {
-  for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE})
+  for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGXCPU})
     std::signal(signal, end_child);
   __sanitizer_set_death_callback(tell_whose_fault);
 }
 
 template <class Read>
-void expect_read_or_refused(const std::string& path, const Read& read) {
-  drop::fuzz::expect_read_or_refused<drop::DataError>(path, read);
+bool expect_read_or_refused(const std::string& path, const Read& read) {
+  const bool accepted = drop::fuzz::expect_read_or_refused<drop::DataError>(path, read);
   if (*place_of_death != '\0')
     drop::fuzz::report_finding(std::string("a child died in ") + place_of_death);
+  return accepted;
 }
 
 void require_sound(const drop::TrajectoryDataset& data) {
@@ -98,7 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string& path = file.path();
   drop::ReadOptions options;
   options.threads = 1;
-  expect_read_or_refused(path, [&] {
+  drop::fuzz::tally.accepted += expect_read_or_refused(path, [&] {
     require_sound(drop::read_d4rl_file({path, "fuzz", drop::Family::kLocomotion, ""}, options));
   });
   // each read makes a child, which takes longer than all the rest: one of the others every time

@@ -34,9 +34,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<uint8_t> bytes(data, data + size);
   drop::testing::repair_hashes(std::as_writable_bytes(std::span(bytes)));
   const drop::fuzz::MemoryFile training(bytes.data(), bytes.size());
-  drop::fuzz::expect_read_or_refused<drop::DataError>(training.path(), [&] {
-    drop::load_training_pair(checkpoint.path(), training.path(), state,
-                             drop::fuzz::TrainingPair::dataset_sha256());
-  });
+  drop::fuzz::tally.accepted +=
+      drop::fuzz::expect_read_or_refused<drop::DataError>(training.path(), [&] {
+        drop::load_training_pair(checkpoint.path(), training.path(), state,
+                                 drop::fuzz::TrainingPair::dataset_sha256());
+      });
   return 0;
 }

@@ -33,7 +33,7 @@ esac
 
 VERSIONS = "\n".join(f"{name}_VERSION=3.0.0" for name in (
     "TORCH", "NVIDIA_CUDA_RUNTIME", "NVIDIA_CUDA_CUPTI", "MUJOCO", "NUMPY", "H5PY", "MATPLOTLIB",
-    "SAFETENSORS", "TENSORBOARD", "PYYAML")) + "\n"
+    "SAFETENSORS", "TENSORBOARD", "PYYAML")) + "\nPYTHON_CONSTRAINTS=pillow==3.0.0,cycler==3.0.0\n"
 
 
 class ShellTest(unittest.TestCase):
@@ -83,6 +83,9 @@ class ShellTest(unittest.TestCase):
         self.assertEqual(calls[0], "venv")
         self.assertTrue(any("--no-deps torch==3.0.0 mujoco==3.0.0" in line for line in calls))
         self.assertTrue(any("numpy==3.0.0 h5py==3.0.0" in line for line in calls))
+        constraints = self.root / ".venv" / "drop-constraints.txt"
+        self.assertEqual(constraints.read_text(), "pillow==3.0.0\ncycler==3.0.0\n")
+        self.assertTrue(any(f"--constraint {constraints} numpy" in line for line in calls))
         self.assertFalse(any("apt-get" in line for line in calls))
         self.assertEqual(self.call("setup.sh", "--cpu")[0], 0)
         self.assertEqual(self.calls(), [])

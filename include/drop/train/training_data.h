@@ -27,8 +27,8 @@ struct TrainingData {
 
 /// Finds and reads the config's data set, fits the normaliser and the score scale; warns of data
 /// that teach nothing (docs/algorithm.md, "Odd data"). Throws DataError when it has no usable
-/// trajectory or values that float32 training cannot carry, UsageError for such a
-/// train.reward_scale.
+/// trajectory or values that float32 training cannot carry, or says by its attribute `task` that it
+/// is of another body or place than the config's task; UsageError for such a train.reward_scale.
 TrainingData prepare_training_data(const Config& config);
 
 /// The sub-tasks of one seed's run. A CVAE learns from all transitions alike: one sub-task.
