@@ -88,8 +88,8 @@ class Trainer {
 };
 
 /// Restores the newest checkpoint pair of a run that passes all checks; newer ones that do not are
-/// set aside, each with a warning. False when there is none at all (the run starts afresh).
-/// Throws DataError when there are some and none is good.
+/// set aside, each with a line that --quiet does not hide. False when there is none at all (the run
+/// starts afresh). Throws DataError when there are some and none is good.
 /// @param config  of the run: a pair that another one trained is not good
 /// @param replay  gets what the training file kept besides; may be null
 bool resume_newest(const RunFolder& folder, TrainState& state, const Config& config,
