@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 
 #include "drop/base/error.h"
@@ -20,7 +21,9 @@ namespace {
 
 constexpr unsigned kLockSeconds = 2;
 constexpr int kAttempts = 10;
-constexpr int kLockedOut = 99;  // a child's exit status
+// what ends a child, by their default actions: a handler would not end every wait
+constexpr int kLockedOut = SIGALRM;
+constexpr int kTooLong = SIGVTALRM;
 
 struct Rehearsal {
   const std::function<void()>& work;
@@ -44,17 +47,25 @@ struct Rehearsal {
   }
   // HDF5's lock has a lock of its own, which a thread that the child lacks may have held for an
   // instant, and so for ever: this child ends, and another one is made
-  ::signal(SIGALRM, [](int) { ::_exit(kLockedOut); });
-  sigset_t alarm_signal;
-  ::sigemptyset(&alarm_signal);
-  ::sigaddset(&alarm_signal, SIGALRM);
-  ::sigprocmask(SIG_UNBLOCK, &alarm_signal, nullptr);
+  sigset_t limits_signals;
+  ::sigemptyset(&limits_signals);
+  for (const int signal : {kLockedOut, kTooLong}) {
+    ::signal(signal, SIG_DFL);
+    ::sigaddset(&limits_signals, signal);
+  }
+  ::sigprocmask(SIG_UNBLOCK, &limits_signals, nullptr);
   ::alarm(kLockSeconds);
   ::H5open();
-  // time spent waiting counts too: for a disk that does not answer, for whatever a file leads to.
-  // Without a handler the signal kills, which ends waits that a handler would not
-  ::signal(SIGALRM, SIG_DFL);
-  ::alarm(limits.clock_s);
+  ::alarm(0);
+  // time spent waiting counts too: for a disk that does not answer, for whatever a file leads to
+  sigevent too_long{};
+  too_long.sigev_notify = SIGEV_SIGNAL;
+  too_long.sigev_signo = kTooLong;
+  timer_t timer{};
+  itimerspec when{};
+  when.it_value.tv_sec = limits.clock_s;
+  if (::timer_create(CLOCK_MONOTONIC, &too_long, &timer) == 0)
+    ::timer_settime(timer, 0, &when, nullptr);
   try {
     work();
   } catch (...) {
@@ -104,14 +115,14 @@ void rehearse_in_child(const std::string& path, const std::function<void()>& wor
       throw RunError(path + ": what became of the process that tried it out is not known (" +
                      std::strerror(errno) + "); this program must not ignore SIGCHLD");
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != kLockedOut) break;
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != kLockedOut) break;
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kLockedOut) {
+  if (WIFSIGNALED(status) && WTERMSIG(status) == kLockedOut) {
     throw RunError(path +
                    ": other threads use HDF5 without a pause; read one file after the other");
   }
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
+  if (WIFSIGNALED(status) && WTERMSIG(status) == kTooLong) {
     throw DataError(path + ": reading it was given up after " + std::to_string(limits.clock_s) +
                     " s; the file is damaged, or its disk does not answer");
   }
