@@ -10,18 +10,19 @@ difference to that variant (under the same evaluation, or the named one) on the 
 differences would call significant at 5 %, one such test for each cell.
 The last columns are the training's own, in the last row of metrics.csv, means over seeds: the conservative gap C and its
 multiplier, the embeddings' mean distance to their nearest neighbour, the share of saturated coordinates. Runs that are not
-there are named below the table, never guessed.
+there are named below the table, never guessed: of those that sweep.json lists, or, without one, of the same seeds everywhere.
 """
 
 import argparse
 import csv
-import json
 import re
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
+
+from common import SweepSummary, is_number, print_result, read_json, reason_of, regular_file, results_of
 
 METRICS = {"C": "conservative/gap", "lambda": "conservative/multiplier", "distance": "embedding/nearest_distance",
            "saturated": "embedding/saturated_share"}
@@ -37,23 +38,28 @@ def t_limit(freedom):
 def last_metrics(run):
     """{name: value} of the last row of each metric."""
     try:
-        with open(run / "metrics.csv", encoding="utf-8") as file:
+        with regular_file(run / "metrics.csv").open(encoding="utf-8") as file:
             return {row["name"]: float(row["value"]) for row in csv.DictReader(file) if row.get("value")}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, csv.Error):
         return {}
 
 
-def scores_of(path):
-    """{rule: mean normalised score over all episodes}."""
+def scores_of(run, evaluation):
+    """{rule: mean normalised score over all episodes}, and why there are none, or ""."""
+    name, scores = f"eval/{evaluation}.json", {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        scores = {}
-        for result in content.get("results", [content]):
+        for result in results_of(read_json(run / name)):
             scores.setdefault(result["rule"], []).extend(
                 episode["normalised_score"] for episode in result["episodes"])
-        return {rule: float(np.mean(values)) for rule, values in scores.items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    except FileNotFoundError:
+        return {}, f"no {name}"
+    except (OSError, ValueError) as problem:
+        return {}, f"{name} cannot be read ({reason_of(problem)})"
+    except (KeyError, TypeError):
+        return {}, f"{name} is no evaluation, or not a whole one"
+    if not scores or not all(values and all(map(is_number, values)) for values in scores.values()):
+        return {}, f"{name} has no normalised scores"
+    return {rule: float(np.mean(values)) for rule, values in scores.items()}, ""
 
 
 def seed_folders(folder):
@@ -66,8 +72,9 @@ class Row:
     def __init__(self, dataset, variant, evaluation):
         self.variant, self.evaluation = variant, evaluation
         runs = seed_folders(dataset / variant)
-        self.scores = {run.name: scores_of(run / "eval" / f"{evaluation}.json") for run in runs}
-        self.missing = [f"{run}: no eval/{evaluation}.json" for run in runs if not self.scores[run.name]]
+        found = {run: scores_of(run, evaluation) for run in runs}
+        self.scores = {run.name: scores for run, (scores, _) in found.items()}
+        self.missing = [f"{run}: {problem}" for run, (_, problem) in found.items() if problem]
         self.metrics = [last_metrics(run) for run in runs]
 
     def seeds(self, rule):
@@ -94,16 +101,26 @@ class Row:
         return f"{np.mean(values):.3g}" if values else "-"
 
 
-def table(dataset, variants, evaluations, base):
-    rows = []
+def rows_of(dataset, variants, evaluations, expected):
+    """The rows of a data set that has some, and a line about each run or evaluation that is not there."""
+    rows, missing = [], []
     for variant in variants:
-        if not (dataset / variant).is_dir():
-            continue
-        found = {path.stem for run in seed_folders(dataset / variant) for path in (run / "eval").glob("*.json")}
+        runs = seed_folders(dataset / variant)
+        found = {path.stem for run in runs for path in (run / "eval").glob("*.json")}
         named = [name for pattern in evaluations for name in sorted(found, key=natural) if fnmatch(name, pattern)]
-        rows += [Row(dataset, variant, name) for name in dict.fromkeys(named)]
+        mine = [Row(dataset, variant, name) for name in dict.fromkeys(named)]
+        absent = [Row(dataset, variant, name) for name in evaluations if name not in named and not re.search(r"[*?[]", name)]
+        gone = [(seed, why) for (of_dataset, of_variant, seed), why in sorted(expected.items())
+                if (of_dataset, of_variant) == (dataset.name, variant) and not (dataset / variant / f"seed_{seed}").is_dir()]
+        rows += mine
+        missing += [f"{dataset / variant / f'seed_{seed}'}: no run" + (f" ({why})" if why else "") for seed, why in gone]
+        missing += [line for row in mine + absent for line in row.missing]
+    return rows, missing
+
+
+def table(dataset, rows, missing, base):
     if not rows:
-        return []
+        return [f"### {dataset.name}", "", *(f"Missing: {line}" for line in missing), ""] if missing else []
     rules = [rule for rule in RULES if any(row.seeds(rule) for row in rows)]
     base_variant, _, base_evaluation = base.partition("/")
     bases = {row.evaluation: row for row in rows if row.variant == base_variant}
@@ -119,7 +136,6 @@ def table(dataset, variants, evaluations, base):
                  *(row.score(rule, bases.get(row.evaluation)) for rule in rules),
                  *(row.metric(name) for name in METRICS.values())]
         lines.append("| " + " | ".join(cells) + " |")
-    missing = [line for row in rows for line in row.missing]
     return lines + [""] + [f"Missing: {line}" for line in missing] + ([""] if missing else [])
 
 
@@ -135,25 +151,24 @@ def main():
     parser.add_argument("--variant", help="comma-separated names or patterns, in the order of rows (default: as in sweep.json, else all)")
     parser.add_argument("--evaluation", default="protocol", help="comma-separated names or patterns (default: protocol)")
     options = parser.parse_args()
-    datasets = sorted({path.parents[1] for path in options.folder.glob("*/*/seed_*")})
-    if not datasets:
+    there = {(*path.parts[-3:-1], int(path.name[5:])) for path in options.folder.glob("*/*/seed_*")
+             if re.fullmatch(r"seed_[0-9]+", path.name)}
+    if not there:
         parser.exit(3, f"compare.py: {options.folder}: found no <data set>/<variant>/seed_<s> below; give a sweep's folder\n")
-    there = sorted({path.name for dataset in datasets for path in dataset.iterdir() if path.is_dir()}, key=natural)
-    try:
-        sweep = json.loads((options.folder / "sweep.json").read_text(encoding="utf-8"))
-        order = list(dict.fromkeys(run["variant"] for run in sweep["runs"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        order = []
-    order = [name for name in order if name in there] + [name for name in there if name not in order]
+    sweep = SweepSummary(options.folder)
+    expected = sweep.expected(there)
+    variants = sorted({variant for _, variant, _ in there}, key=natural)
+    order = list(dict.fromkeys([*(variant for _, variant, _ in sweep.runs), *variants]))
     if options.variant:
         order = list(dict.fromkeys(name for pattern in options.variant.split(",") for name in order if fnmatch(name, pattern)))
-    if options.base and options.base.partition("/")[0] not in there:
-        parser.exit(2, f"compare.py: --base {options.base}: found no such variant; there are: {', '.join(there)}\n")
-    lines = [line for dataset in datasets
-             for line in table(dataset, order, options.evaluation.split(","), options.base)]
-    if not lines:
+    if options.base and options.base.partition("/")[0] not in variants:
+        parser.exit(2, f"compare.py: --base {options.base}: found no such variant; there are: {', '.join(variants)}\n")
+    datasets = [options.folder / name for name in sorted({dataset for dataset, _, _ in [*there, *expected]})]
+    found = [(dataset, *rows_of(dataset, order, options.evaluation.split(","), expected)) for dataset in datasets]
+    if not any(rows for _, rows, _ in found):
         parser.exit(3, f"compare.py: {options.folder}: found no evaluation {options.evaluation} of these variants\n")
-    print("\n".join(lines).rstrip())
+    lines = [line for one in found for line in table(*one, options.base)]
+    print_result("compare.py", "\n".join([*lines, *(f"Missing: {line}" for line in sweep.problems)]).rstrip())
 
 
 if __name__ == "__main__":

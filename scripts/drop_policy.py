@@ -35,11 +35,13 @@ Exit status: 0 done, 1 failed at run time, 2 wrong usage, 3 bad or missing check
 import argparse
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +58,7 @@ except ImportError as problem:
 
 RULES = ["best", "grad", "best-ada", "grad-ada"]
 FORMAT_VERSION = "1"
+MOST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 SELFTEST_TOLERANCE = 1e-4  # other machines sum in another order; a wrong weight is off by far more
 
 # D4RL's returns of a random policy and of an expert, for tasks that gymnasium knows (d4rl/infos.py)
@@ -171,26 +174,48 @@ def newest_checkpoint(path):
     return steps[max(steps)]
 
 
+def machine_memory():
+    """In bytes; where the system does not tell, more than any checkpoint has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 2**36
+
+
+def size_of(path):
+    """Of a regular file; OSError for others, which might never end."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
+    return status.st_size
+
+
 def read_checkpoint(path):
     """Tensors and metadata of a checkpoint that is as it was written: both hashes are checked."""
     damaged = "the file is damaged or no checkpoint of this project; use another one of the run"
     try:
-        data = Path(path).read_bytes()
+        size = size_of(path)
+        if size > machine_memory():
+            raise OSError(errno.EFBIG, f"{size} bytes are more than this machine's memory")
+        with open(path, "rb") as file:
+            # the header first: what is no checkpoint is not read any further
+            head = file.read(8)
+            length = int.from_bytes(head, "little")
+            head += file.read(length) if length <= min(size, MOST_HEADER) else b""
+            metadata = json.loads(head[8:])["__metadata__"]
+            claimed = metadata["header_sha256"]
+            whole = head.replace(claimed.encode(), b"0" * len(claimed))
+            if hashlib.sha256(whole).hexdigest() != claimed:
+                raise DataError(f"{path}: header_sha256 does not match the header; {damaged}")
+            payload = file.read(size - len(head))
+        if hashlib.sha256(payload).hexdigest() != metadata["payload_sha256"]:
+            raise DataError(f"{path}: payload_sha256 does not match the data; {damaged}")
+        return load_tensors(head + payload), metadata
+    except DataError:
+        raise
     except OSError as problem:
         raise DataError(f"{path}: {problem.strerror}; give a .safetensors file or a run's folder") \
             from None
-    head = data[: 8 + int.from_bytes(data[:8], "little")]
-    try:
-        metadata = json.loads(head[8:])["__metadata__"]
-        claimed = metadata["header_sha256"]
-        whole = head.replace(claimed.encode(), b"0" * len(claimed))
-        if hashlib.sha256(whole).hexdigest() != claimed:
-            raise DataError(f"{path}: header_sha256 does not match the header; {damaged}")
-        if hashlib.sha256(data[len(head):]).hexdigest() != metadata["payload_sha256"]:
-            raise DataError(f"{path}: payload_sha256 does not match the data; {damaged}")
-        return load_tensors(data), metadata
-    except DataError:
-        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise DataError(f"{path}: not readable as a checkpoint ({reason}); {damaged}") from None
@@ -428,6 +453,20 @@ class DropPolicy:
 # ---- the program ---------------------------------------------------------------------------------
 
 
+def say(text):
+    """Prints; OSError where standard output takes nothing (full, closed)."""
+    reason = "it is closed"
+    if sys.stdout is not None:
+        try:
+            print(text, flush=True)
+            return
+        except OSError as problem:
+            reason = problem.strerror
+            # what is left would be tried again at the end, and complained about
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise OSError(f"standard output: cannot be written ({reason})")
+
+
 def run_episodes(policy, environment, episodes, seed):
     """Returns of whole episodes; episode i starts from seed + i."""
     returns = []
@@ -472,21 +511,30 @@ def act_in_environment(policies, arguments):
         print("drop_policy.py: note: trained for physics: d4rl; gymnasium's robots have today's "
               "inertias (see --help)", file=sys.stderr)
     reference = REFERENCE_RETURNS.get(policies[0].task)
-    print(f"{'rule':<10} {'episodes':>8} {'return':>10} {'std':>8} {'normalised':>11}")
+    say(f"{'rule':<10} {'episodes':>8} {'return':>10} {'std':>8} {'normalised':>11}")
     for policy in policies:
         returns = np.array(run_episodes(policy, environment, arguments.episodes, arguments.seed))
         normalised = "-"
         if reference:
             random, expert = reference
             normalised = f"{100 * (returns.mean() - random) / (expert - random):.1f}"
-        print(f"{policy.rule:<10} {len(returns):>8} {returns.mean():>10.1f} {returns.std():>8.1f} "
-              f"{normalised:>11}", flush=True)
+        say(f"{policy.rule:<10} {len(returns):>8} {returns.mean():>10.1f} {returns.std():>8.1f} "
+            f"{normalised:>11}")
     environment.close()
 
 
-def largest_claim(path):
-    """Values that an HDF5 file of this size can hold: gzip packs at most about 1032 to 1."""
-    return 2**24 + 1100 * os.path.getsize(path)
+def largest_claim(size):
+    """Values that an HDF5 file of so many bytes can hold: gzip packs at most about 1032 to 1."""
+    return 2**24 + 1100 * size
+
+
+def require_other_files(out, written, inputs):
+    """UsageError where one of the files that will be written is one of those that are read."""
+    for path in inputs:
+        for one in written:
+            with contextlib.suppress(OSError):
+                if os.path.samefile(one, path):
+                    raise UsageError(f"--out {out}: would overwrite {path}, which is read; give another name")
 
 
 def act_at_states(policies, arguments):
@@ -495,7 +543,10 @@ def act_at_states(policies, arguments):
     except ImportError:
         raise UsageError("--states: h5py is not installed; pip install h5py") from None
     source = arguments.states
+    unfinished = f"{arguments.out}.tmp"
+    require_other_files(arguments.out, [arguments.out, unfinished], [source, policies[0].source])
     try:
+        size = size_of(source)
         with h5py.File(source) as file:
             # before anything is followed, or memory is taken for what is claimed
             if not isinstance(file.get("states", getlink=True), h5py.HardLink):
@@ -503,7 +554,7 @@ def act_at_states(policies, arguments):
             array = file["states"]
             if array.is_virtual or array.external:
                 raise ValueError("its values lie in another file; copy them into this one")
-            if array.size > largest_claim(source):
+            if array.size > largest_claim(size):
                 raise ValueError(f"it claims {array.size} values, which so small a file cannot hold")
             states = np.asarray(array, np.float32)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as problem:
@@ -517,7 +568,6 @@ def act_at_states(policies, arguments):
     if len(bad) > 0:
         raise DataError(f"{source}: states: row {bad[0]} is not finite; remove it")
     # whole or not at all
-    unfinished = f"{arguments.out}.tmp"
     try:
         with h5py.File(unfinished, "w") as file:
             for policy in policies:
@@ -528,7 +578,7 @@ def act_at_states(policies, arguments):
         os.replace(unfinished, arguments.out)
     finally:
         Path(unfinished).unlink(missing_ok=True)
-    print(f"{arguments.out}: {len(states)} states, {len(policies)} rules")
+    say(f"{arguments.out}: {len(states)} states, {len(policies)} rules")
 
 
 def settings_of(overrides):

@@ -8,8 +8,9 @@
 Reads metrics.csv, config.yaml, provenance.json, eval/*.json and evaluations.json (of drop_eval
 --json) of each run's folder and writes
 plot.png: losses, conservative gap and multiplier, embeddings, returns on the way and the newest
-evaluation of each rule. Lines are means over runs; the shade reaches from the lowest run to the
-highest. What a run does not have is left out and said on standard error.
+evaluation of each rule by the run's own search settings. Lines are means over runs; the shade
+reaches from the lowest run to the highest. What a run does not have is left out and said on standard
+error, and so is an evaluation under other settings.
 
 A trace (of drop_eval --trace) is drawn as in the paper's Figure 3, a column for each rule: the
 embeddings that one episode visits among those of all sub-tasks, in the two principal components of
@@ -22,9 +23,9 @@ file that is no trace, or nothing to draw in it.
 import argparse
 import csv
 import functools
-import json
 import math
 import os
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -37,7 +38,7 @@ try:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
-    import yaml
+    import yaml  # for run_settings
     from matplotlib.collections import LineCollection
     from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.patches import Rectangle
@@ -48,10 +49,19 @@ except ImportError as problem:
         os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])
     sys.exit(f"plot.py: error: {problem}; run ./scripts/setup.sh once")
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import common
+from common import is_number, print_result, reason_of, regular_file, results_of, same_file
+from run_settings import evaluation_difference, read_config
+
 RULES = ["best", "grad", "best-ada", "grad-ada"]
 RULE_COLOURS = {"best": "#0072B2", "grad": "#E69F00", "best-ada": "#009E73", "grad-ada": "#CC4C9B"}
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#333333"
 MAX_POINTS = 400  # longer curves are averaged down to so many points
+MOST_METRICS = 1 << 30  # bytes of a metrics.csv
+MOST_STEPS = 2**53  # up to here a float tells steps apart
+# what a run's own evaluations are called; those of older versions do not tell their search settings
+OWN = re.compile(r"protocol|evaluations|step_\d+_.*")
 
 
 class NothingToDraw(Exception):
@@ -66,16 +76,12 @@ def note(text):
 def read_json(path):
     """The file's content; None, with a note, when it is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return common.read_json(path)
     except FileNotFoundError:
         note(f"{path}: not there")
     except (OSError, ValueError) as problem:
-        note(f"{path}: left out, not readable as JSON ({problem})")
+        note(f"{path}: left out, not readable as JSON ({reason_of(problem)})")
     return None
-
-
-def is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Run:
@@ -98,9 +104,9 @@ class Run:
     def _read_metrics(self):
         """name -> [(step, value)]; rows that are cut off or not finite are counted and left out."""
         path = self.folder / "metrics.csv"
-        metrics, broken, not_finite = defaultdict(dict), 0, 0
+        metrics, broken, not_finite, too_far = defaultdict(dict), 0, 0, 0
         try:
-            with path.open(newline="", encoding="utf-8") as file:
+            with regular_file(path, MOST_METRICS).open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     try:
                         step, value = int(row["step"]), float(row["value"])
@@ -108,50 +114,68 @@ class Run:
                     except (KeyError, TypeError, ValueError):
                         broken += 1
                         continue
-                    if math.isfinite(value):
+                    if not 0 <= step <= MOST_STEPS:
+                        too_far += 1
+                    elif is_number(value):
                         metrics[name][step] = value
                     else:
                         not_finite += 1
         except FileNotFoundError:
             note(f"{path}: not there")
         except (OSError, UnicodeError, csv.Error) as problem:
-            note(f"{path}: read only in part ({problem})")
+            note(f"{path}: read only in part ({reason_of(problem)})")
         if broken:
             note(f"{path}: {broken} rows are not step,wall_time_s,name,value; left out")
+        if too_far:
+            note(f"{path}: {too_far} rows have a step that is not from 0 to {MOST_STEPS}; left out")
         if not_finite:
-            note(f"{path}: {not_finite} values are not finite; left out")
+            note(f"{path}: {not_finite} values are not finite or beyond {common.LARGEST:g}; left out")
         return {name: sorted(values.items()) for name, values in metrics.items()}
 
     def _read_config(self):
         path = self.folder / "config.yaml"
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if isinstance(config, dict):
-                return config
-            note(f"{path}: left out, holds no keys")
+            return read_config(path)
         except FileNotFoundError:
             note(f"{path}: not there")
-        except (OSError, ValueError, yaml.YAMLError) as problem:
-            note(f"{path}: left out ({str(problem).splitlines()[0]})")
+        except (OSError, ValueError) as problem:
+            note(f"{path}: left out ({reason_of(problem)})")
         return {}
 
     def _read_evaluations(self):
-        """rule -> the evaluation of its latest step (of these, the one with most episodes)."""
+        """rule -> the evaluation of its latest step (of these, the one with most episodes) by the run's own search."""
+        protocol = self.folder / "eval" / "protocol.json"
+        paths = [*sorted((self.folder / "eval").glob("*.json")), *self.folder.glob("evaluations.json")]
+        contents = {path: read_json(path) for path in paths}
+        settings = self.config
+        if not isinstance(settings.get("search"), dict):
+            settings = next((one for one in results_of(contents.get(protocol)) if isinstance(one, dict)), {})
         newest = {}
-        for path in [*sorted((self.folder / "eval").glob("*.json")), *self.folder.glob("evaluations.json")]:
-            content = read_json(path)
-            results = content.get("results", [content]) if isinstance(content, dict) else []
-            for result in results if isinstance(results, list) else []:
+        for path, content in contents.items():
+            if content is None:
+                continue
+            if not results_of(content):
+                note(f"{path}: left out, holds no evaluation")
+                continue
+            for result in results_of(content):
                 returns = episode_returns(result)
                 if not returns:
                     note(f"{path}: a result without rule or episodes; left out")
                     continue
+                difference = evaluation_difference(result, settings)
+                if difference:
+                    note("{}: left out, its {} is {}, the run's is {}".format(path, *difference))
+                    continue
+                known = "search" in result or OWN.fullmatch(path.stem) is not None
                 step = result.get("step") if is_number(result.get("step")) else -1
-                rank = (step, len(returns))
+                rank = (known, step, len(returns), path == protocol)
                 rule = result["rule"]
                 if rule not in newest or rank >= newest[rule][0]:
-                    newest[rule] = (rank, result)
-        return {rule: result for rule, (_, result) in newest.items()}
+                    newest[rule] = (rank, result, path)
+        for (known, *_), _, path in newest.values():
+            if not known:
+                note(f"{path}: does not say its search settings; drawn, for want of an eval/protocol.json")
+        return {rule: result for rule, (_, result, _) in newest.items()}
 
     def _read_data_returns(self):
         """Mean and best raw return of the data's trajectories, or None for each that is unknown."""
@@ -171,14 +195,14 @@ class Run:
 
 
 def episode_returns(result):
-    """Raw returns of an evaluation, or an empty list when it is none."""
+    """Raw returns of an evaluation, or an empty list when it is none, or not whole."""
     if not isinstance(result, dict) or not isinstance(result.get("rule"), str):
         return []
     episodes = result.get("episodes")
     if not isinstance(episodes, list):
         return []
-    returns = [e.get("return") for e in episodes if isinstance(e, dict)]
-    return [value for value in returns if is_number(value)]
+    returns = [one.get("return") if isinstance(one, dict) else None for one in episodes]
+    return returns if all(map(is_number, returns)) else []
 
 
 def reference_of(runs):
@@ -386,9 +410,14 @@ def set_style():
                          "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK})
 
 
+def part_of(out):
+    """The picture while it is being written."""
+    return out.with_name(f".{out.stem}.part{out.suffix}")
+
+
 def save(figure, out):
     """Writes the picture, never half of it under the final name."""
-    part = out.with_name(f".{out.stem}.part{out.suffix}")
+    part = part_of(out)
     try:
         figure.savefig(part, dpi=150)
         os.replace(part, out)
@@ -726,6 +755,15 @@ def draw_trace(trace, out):
     save(figure, out)
 
 
+def inputs_of(arguments):
+    """The files that will be read."""
+    if arguments.trace:
+        return [arguments.trace]
+    return [path for folder in arguments.runs for path in [
+        *(folder / name for name in ("metrics.csv", "config.yaml", "provenance.json", "evaluations.json")),
+        *folder.glob("eval/*.json")]]
+
+
 def main(command_line=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -750,8 +788,9 @@ def main(command_line=None):
                                 else arguments.runs[0].resolve().parent) / "plot.png"
     if out.suffix not in (".png", ".pdf", ".svg"):
         parser.error(f"--out {out}: allowed endings are .png, .pdf and .svg")
-    if out == arguments.trace:
-        parser.error(f"--out {out}: is the trace itself")
+    for path in inputs_of(arguments):
+        if same_file(path, out) or same_file(path, part_of(out)):
+            parser.error(f"--out {out}: would overwrite {path}, which is read; give another name")
     try:
         if arguments.trace:
             draw_trace(Trace(arguments.trace, arguments.episode), out)
@@ -763,7 +802,7 @@ def main(command_line=None):
     except OSError as problem:
         print(f"plot.py: error: {out}: cannot be written ({problem.strerror})", file=sys.stderr)
         return 1
-    print(out)
+    print_result("plot.py", out)
     return 0
 
 

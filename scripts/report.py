@@ -31,7 +31,8 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import plot  # hands over to the project's interpreter where this one lacks packages
-from plot import is_number, np
+from common import is_number, print_result
+from plot import np
 from report_figures import COUNTED, all_figures
 from report_runs import OURS, Runs, Score, Unusable, read_paper, stages_of, with_gaps
 from report_text import Cell, Table, latex, markdown, write
@@ -243,10 +244,7 @@ def runs_table(runs, out):
     rows = []
     for group in runs.groups.values():
         for run in group.runs:
-            # an interrupted run may have gone on with another build
-            commits = [one.get("commit", "-") for one in run.provenance.get("sessions", [])]
-            commits = dict.fromkeys([*commits, run.provenance.get("commit", "-")])
-            commit = ", ".join(str(one)[:12] for one in commits)
+            commit = ", ".join(one[:12] for one in run.commits)
             if str(run.provenance.get("dirty")).lower() == "true":
                 commit += " (changed)"
             status = run.json("status.json", dict) or {}
@@ -301,8 +299,7 @@ def main(command_line=None):
         print(f"report.py: error: {out}: cannot be written ({problem})", file=sys.stderr)
         return 1
     print(f"report.py: {figures} figures, {gaps} gaps", file=sys.stderr)
-    print(out / "report.md")
-    print(out / "report.tex")
+    print_result("report.py", f"{out / 'report.md'}\n{out / 'report.tex'}")
     return 0
 
 

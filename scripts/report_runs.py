@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import plot
-from plot import is_number, np
+from common import SweepSummary, is_number, results_of
+from plot import np
 
 PAPER = Path(__file__).resolve().parent / "paper"
 LAST = 6  # checkpoints of the protocol (Appendix D)
@@ -77,6 +78,12 @@ class Run:
         data = self.provenance.get("data")
         data = data if isinstance(data, dict) else {}
         self.data_id, self.data_hash = str(data.get("id", "")), str(data.get("sha256", ""))
+        sessions = self.provenance.get("sessions", [])
+        if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
+            gaps.add(f"{self.name}: provenance.json: found no list of sessions; their commits are unknown")
+            sessions = []
+        # an interrupted run may have gone on with another build
+        self.commits = list(dict.fromkeys(str(one.get("commit", "-")) for one in [*sessions, self.provenance]))
 
     def json(self, name, kind, wanted=True):
         """A file's content, read once; None, and a gap, where it is not there (if it is wanted) or
@@ -96,10 +103,13 @@ class Run:
 
     def results(self, name):
         """The evaluations in eval/<name>.json that are whole; [] without any."""
-        content = self.json(f"eval/{name}.json", dict) or {"results": []}
-        results = content.get("results", [content])
-        whole = [result for result in results if isinstance(result, dict)
-                 and is_number(result.get("step")) and plot.episode_returns(result)]
+        content = self.json(f"eval/{name}.json", dict)
+        if content is None:
+            return []
+        results = results_of(content)
+        whole = [result for result in results if plot.episode_returns(result) and is_number(result.get("step"))]
+        if not results:
+            self.gaps.add(f"{self.name}: eval/{name}.json holds no list of results")
         if len(whole) < len(results):
             self.gaps.add(f"{self.name}: eval/{name}.json: {len(results) - len(whole)} results "
                           "without rule, step or episodes; left out")
@@ -142,7 +152,8 @@ class Run:
         if seen and seen[1] < seen[0]:
             self.gaps.add(f"{self.name}: finetune/{name}.json chose {seen[1]:.1f} where its start had "
                           f"{seen[0]:.1f}")
-        return Finetuning(*values, after.get("step"), content.get("env_steps"), seen)
+        step = after.get("step") if is_number(after.get("step")) else None
+        return Finetuning(*values, step, content.get("env_steps"), seen)
 
 
 @dataclass
@@ -150,7 +161,7 @@ class Finetuning:
     """One level with one rule: scores on fresh episodes, raw returns of the trials that were seen."""
     before: float
     after: float
-    step: int  # of the chosen checkpoint
+    step: int  # of the chosen checkpoint; None where the file does not say
     env_steps: int
     seen: tuple  # (start, chosen), or None
 
@@ -223,16 +234,15 @@ class Runs:
 
         # what should be there: what the sweep says, or the same seeds everywhere
         there = {(*key, run.seed) for key, group in self.groups.items() for run in group.runs}
-        sweep = plot.read_json(root / "sweep.json") if (root / "sweep.json").is_file() else None
-        sweep = sweep or {}
-        expected = {(run["dataset"], run["variant"], run["seed"]): run["skipped"]
-                    for run in sweep.get("runs", [])} or {
-            (*key, seed): "" for key in self.groups for seed in {run[2] for run in there}}
+        sweep = SweepSummary(root)
+        expected = sweep.expected(there)
+        for problem in sweep.problems:
+            self.gaps.add(problem)
         self.seeds = len({seed for _, _, seed in expected})
         for run in sorted(set(expected) - there):
             reason = f" ({expected[run]})" if expected[run] else ""
             self.gaps.add(f"{run[0]}/{run[1]}/seed_{run[2]}: no run{reason}")
-        for job in sweep.get("jobs", []):
+        for job in sweep.jobs:
             if job["state"] not in ("done", "skipped") and job["kind"] != "report":
                 reason = f" ({job['reason']})" if job["reason"] else ""
                 self.gaps.add(f"{job['id']}: {job['state']}{reason}")

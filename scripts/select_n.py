@@ -13,7 +13,7 @@ for it cuts them as the one before does, and is left out.
 Everything lies in --out (default runs/select_n): runs as <data set>/fit-n<N> and
 <data set>/full-n<N>/seed_<s>, which report.py can read (Figure 4), and <data set>/select_n.json with
 the choice and all that it rests on. The same call again goes on where it stopped; what is done is
-not done again.
+not done again. Runs that were made with other settings are refused.
 
 Exit status: 0 chosen, 1 a program failed, 2 wrong usage or config, 3 bad data, 130 interrupted.
 """
@@ -29,10 +29,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import plot
-from plot import np, yaml
+from common import is_number, print_result, results_of
+from plot import np
 from report_figures import Curves
 from report_runs import LAST, read_paper
 from report_text import write
+from run_settings import Refused, checkpoint_steps, dry_run, evaluation_difference, other_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 ROBOTS = ["halfcheetah", "hopper", "walker2d", "ant"]
@@ -90,7 +92,7 @@ class Selection:
         self.arguments = arguments
         self.bin = arguments.bin
         self.sets = [word for one in arguments.set for word in ("--set", one)]
-        self.config = self._resolve()
+        self.config = self.asked(dry_run, [self.bin / "drop_train", "--config", arguments.config, *self.sets])
         dataset = str(self.config.get("dataset") or "")
         name = Path(dataset).stem if dataset.endswith((".hdf5", ".h5")) else Path(dataset).name
         if not name:
@@ -111,18 +113,15 @@ class Selection:
             "episodes": arguments.episodes, "last": arguments.last,
             "fits": [], "kept": [], "evaluations": [], "chosen": None}
 
-    def _resolve(self):
-        """The config with all its defaults, as drop_train --dry-run prints it."""
-        command = [self.bin / "drop_train", "--config", self.arguments.config, *self.sets, "--dry-run"]
+    def asked(self, look, *arguments):
+        """What `look` finds out by asking drop_train for the config that a command means."""
         try:
-            done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
-                                  check=False)
+            return look(*arguments)
         except OSError as problem:
-            raise Stop(1, f"{command[0]}: cannot be started ({problem.strerror}); build first, or "
-                          "give --bin") from problem
-        if done.returncode != 0:
-            raise Stop(done.returncode if done.returncode in (2, 3) else 1, done.stderr.strip())
-        return yaml.safe_load(done.stdout)
+            raise Stop(1, f"{self.bin / 'drop_train'}: cannot be started ({problem.strerror}); build "
+                          "first, or give --bin") from problem
+        except Refused as problem:
+            raise Stop(problem.status if problem.status in (2, 3) else 1, str(problem)) from problem
 
     def run_folder(self, kind, count):
         return self.folder / f"{kind}-n{count}" / f"seed_{self.arguments.seed}"
@@ -170,7 +169,7 @@ class Selection:
         folder = self.run_folder("fit", count)
         rows = Curves(folder).metrics.get("loss/behaviour", [])
         decomposition = plot.read_json(folder / "decomposition.json")
-        if not rows or not isinstance(decomposition, dict):
+        if not rows or not isinstance(decomposition, dict) or not is_number(decomposition.get("num_subtasks")):
             raise Stop(3, f"{folder}: no loss/behaviour in metrics.csv, or no decomposition.json; "
                           "remove the folder and call again")
         last = rows[-max(1, len(rows) // 10):]
@@ -200,17 +199,19 @@ class Selection:
         run = self.run_folder("full", count)
         path = run / "eval" / "protocol.json"
         content = plot.read_json(path) if path.is_file() else None
-        results = content.get("results", [content]) if isinstance(content, dict) else []
-        results = [one for one in results if len(plot.episode_returns(one)) == self.arguments.episodes
-                   and one["rule"] == self.arguments.rule]
-        steps = sorted(int(file.stem[5:]) for file in (run / "checkpoints").glob("step_*.safetensors")
-                       if file.stem[5:].isdigit())
+        results = [one for one in results_of(content)
+                   if len(plot.episode_returns(one)) == self.arguments.episodes
+                   and one["rule"] == self.arguments.rule
+                   and all(is_number(one.get(key)) for key in ("step", "mean"))]
+        if any(evaluation_difference(one, self.config) for one in results):
+            return None
+        steps = checkpoint_steps(run)
         # the untrained one is evaluated only where there is no other
         wanted = [step for step in steps if step > 0 or len(steps) == 1][-self.arguments.last:]
         if not wanted or sorted(one["step"] for one in results) != wanted:
             return None
         scores = [one.get("normalised_score") for one in results]
-        known = all(plot.is_number(score) for score in scores)
+        known = all(is_number(score) for score in scores)
         return {"num_subtasks": count, "return": float(np.mean([one["mean"] for one in results])),
                 "normalised_score": float(np.mean(scores)) if known else None,
                 "checkpoints": len(results), "run": str(run)}
@@ -226,11 +227,20 @@ class Selection:
         lines += [shlex.join(command) for command in (self.training("full", "N"), self.evaluation("N"))]
         return "\n".join(lines)
 
+    def require_own_runs(self):
+        """What is stored must be what is asked for, or select_n.json would name other settings than measured."""
+        for kind in ("fit", "full"):
+            for count in sorted(self.values):
+                line = self.asked(other_settings, self.run_folder(kind, count), self.training(kind, count))
+                if line:
+                    raise Stop(2, line)
+
     def choose(self):
         if len(self.values) == 1:
             self.evidence["chosen"] = self.values[0]
             self.save()
             return
+        self.require_own_runs()
         self.fit_all()
         self.evaluate_all()
 
@@ -294,13 +304,13 @@ def main(command_line=None):
     try:
         selection = Selection(arguments)
         if arguments.dry_run:
-            print(selection.plan())
+            print_result("select_n.py", selection.plan())
             return 0
         selection.choose()
     except Stop as stop:
         print(f"select_n.py: error: {stop}", file=sys.stderr)
         return stop.status
-    print(selection.table())
+    print_result("select_n.py", selection.table())
     return 0
 
 

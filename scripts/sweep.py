@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 
+from common import forget_output
 from sweep_file import ROOT, SweepError, read_sweep
 from sweep_jobs import Runner, log_path, read_json, record_path, say, states_on_disk, write_summary
 import sweep_slurm
@@ -178,6 +179,8 @@ def run(options):
 
 def main():
     try:
+        if sys.stdout is None:
+            raise OSError("standard output: cannot be written (it is closed)")
         status = run(parse(sys.argv[1:]))
         sys.stdout.flush()
     except SweepError as problem:
@@ -188,6 +191,8 @@ def main():
     except (OSError, RuntimeError) as problem:
         print(f"sweep.sh: error: {problem}", file=sys.stderr)
         status = 1
+        if sys.stdout is not None:
+            forget_output()
     sys.exit(status)
 
 

@@ -1,22 +1,22 @@
 """Reads a sweep file and expands it into runs and jobs; configs/sweeps/README.md explains the keys."""
 
 import difflib
-import errno
 import json
 import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+
+from common import small_text
+from run_settings import MOST_BYTES, flat, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ["best", "grad", "best-ada", "grad-ada"]
 LEVELS = ["checkpoint", "embedding", "parametric"]
 FOLDERS = ["jobs", "slurm"]  # of the sweep itself, below its root
 PROGRAMS = ["drop_train", "drop_coms"]  # that train a variant; the second one evaluates, too
-MOST_BYTES = 1 << 18  # of a sweep file or config: ten times the largest of ours
 MOST_JOBS = 200_000   # of a sweep: more is a slip of the pen
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)?")
@@ -71,23 +71,13 @@ class Sweep:
     jobs: list  # in the order in which they are started; a job stands behind those it needs
 
 
-def small_text(path):
-    """The text of a file; OSError for what is no regular file or larger than any sweep or config."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "no regular file")
-    if status.st_size > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"more than {MOST_BYTES} bytes")
-    return Path(path).read_text(encoding="utf-8")
-
-
 class Reader:
     """Takes a YAML tree apart; what does not fit is refused with file, line and key."""
 
     def __init__(self, path):
         self.path = path
         try:
-            self.root = yaml.compose(small_text(path), Loader=yaml.SafeLoader)
+            self.root = yaml.compose(small_text(path, MOST_BYTES), Loader=yaml.SafeLoader)
         except (OSError, UnicodeDecodeError) as problem:
             reason = getattr(problem, "strerror", None) or "not UTF-8 text"
             raise SweepError(f"{path}: cannot be read ({reason}); give a sweep file, "
@@ -449,18 +439,12 @@ class Expansion:
         """The keys of a config, {"section.key": value}."""
         if file not in self.configs:
             try:
-                text = small_text(ROOT / file)
-                if any(isinstance(token, (yaml.AnchorToken, yaml.AliasToken)) for token in yaml.scan(text)):
-                    raise ValueError("anchors could make much of little; drop_train refuses them, too")
-                stored = yaml.safe_load(text)
+                self.configs[file] = flat(read_config(ROOT / file))
             except OSError as problem:
                 self.reader.refuse(node, "config", f"{file}, which cannot be read ({problem.strerror})",
                                    "a config, e.g. configs/gym/hopper-small.yaml")
-            except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError):
-                stored = None
-            if not isinstance(stored, dict):
+            except ValueError:
                 self.reader.refuse(node, "config", f"{file}, which is no YAML with keys and values", "a config")
-            self.configs[file] = flat(stored)
         return self.configs[file]
 
     def train(self, run, program, settings, config, config_node):
@@ -519,15 +503,6 @@ def report_of(root):
     return Job("report", "report", [script, shown(root)], output=f"{shown(root)}/report/report.md",
                inputs=[["content", script], ["records", f"{shown(root)}/jobs"]],
                skip="" if (ROOT / script).exists() else f"there is no {script}")
-
-
-def flat(config):
-    """{"section.key": value} of a config."""
-    values = {}
-    for key, value in config.items():
-        values.update({f"{key}.{leaf}": inner for leaf, inner in value.items()}
-                      if isinstance(value, dict) else {key: value})
-    return values
 
 
 def as_integer(value):

@@ -19,7 +19,9 @@ import sys
 import time
 from pathlib import Path
 
-from sweep_file import ROOT
+import common
+from run_settings import Refused, other_settings
+from sweep_file import PROGRAMS, ROOT
 
 ATTEMPTS = 3
 NOT_WORTH_ANOTHER = (2, 3)  # exit statuses for wrong usage and bad data
@@ -49,7 +51,7 @@ def write_atomically(path, text):
 def read_json(path):
     """An object, empty where there is none that can be read."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = common.read_json(path, common.MOST_SWEEP_BYTES)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -153,7 +155,8 @@ def states_on_disk(root, jobs):
             state = "blocked"
         elif record.get("state") == "running":
             state = "interrupted"
-        elif record.get("state") in ("failed", "interrupted") and record.get("hash") == hash_of(job, known):
+        elif record.get("state") in ("failed", "interrupted") and hash_of(job, known) == record.get(
+                "refused", record.get("hash")):
             state = record["state"]
         else:
             state = "waiting"
@@ -180,6 +183,18 @@ def write_summary(sweep, states):
 
 
 # ---- running ----
+
+def refusal(job):
+    """Why a stored run cannot go on with what its job asks for now; "" where it can. (drop_coms begins anew.)"""
+    if job.kind != "train" or Path(job.command[0]).name != PROGRAMS[0]:
+        return ""
+    try:
+        return other_settings(job.folder, job.command, ROOT)
+    except OSError:
+        return ""  # the program cannot be started, as starting it for good will tell
+    except Refused as problem:
+        return str(problem).splitlines()[-1]
+
 
 def prepare_child(parent, in_slurm):
     """In a new process: is stopped, and saves, when the sweep is killed. SLURM sends SIGTERM to all processes
@@ -325,8 +340,19 @@ class Runner:
             self.states[job.id] = "done"
             return
 
-        # the record first: see the top of this file
+        # before anything of the run is touched: with the old settings it is still done
         before = read_json(record_path(self.root, job))
+        reason = refusal(job)
+        if reason:
+            log.write(f"{reason}\n".encode())
+            write_atomically(record_path(self.root, job), json.dumps(
+                before | {"state": "failed", "reason": reason, "refused": hash_of(job)}) + "\n")
+            log.close()
+            self.changed = True
+            self.enter(job, "failed", f": {reason}")
+            return
+
+        # the record first: see the top of this file
         record = {"state": "running", "hash": hash_of(job), "attempts": before.get("attempts", 0) + 1,
                   "exit": None, "wall_s": 0.0, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         if before.get("hash") == record["hash"]:

@@ -215,7 +215,7 @@ def works_of(bench):
                              "--out", folder / "answers.hdf5", "--quiet")
 
     def decompose(folder):
-        return bench.program("drop_data", "decompose", bench.data, "--task", TASK, "--num-subtasks", 4,
+        return bench.program("drop_data", "decompose", bench.data, "--force", "--task", TASK, "--num-subtasks", 4,
                              "--trajectories-per-subtask", 3, "--out", folder / "decomposition.json", "--quiet")
 
     return {

@@ -1,6 +1,7 @@
 """scripts/compare.py on made run folders: means, spreads and paired differences computed by hand, and what is missing."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -69,9 +70,72 @@ class Compare(unittest.TestCase):
         (self.root / "maze" / "base" / "seed_1" / "eval" / "protocol.json").write_text("{")
         found = self.compare()
         self.assertIn("| base | 1 | 1.0 |", found)
-        self.assertIn("seed_1: no eval/protocol.json", found)
+        self.assertIn("seed_1: eval/protocol.json cannot be read (", found)
         self.assertIn("no such variant", self.compare("--base", "bass", status=2))
         self.assertIn("no evaluation", self.compare("--evaluation", "x", status=3))
+
+    def missing(self, *arguments):
+        """What is named as missing, paths from the sweep's folder."""
+        return [line.removeprefix("Missing: ").replace(f"{self.root}/", "")
+                for line in self.compare(*arguments).splitlines() if line.startswith("Missing: ")]
+
+    def test_runs_that_the_sweep_lists_and_that_are_not_there_are_named(self):
+        for variant, seeds in (("base", (0, 1, 2)), ("new", (0, 1)), ("unk", (0,))):
+            for seed in seeds:
+                self.run_folder(variant, seed, {"best": [1.0]})
+        # without a sweep.json: the same seeds everywhere
+        self.assertEqual(self.missing(), ["maze/new/seed_2: no run", "maze/unk/seed_1: no run", "maze/unk/seed_2: no run"])
+        runs = [{"dataset": "maze", "variant": variant, "seed": seed, "skipped": ""}
+                for variant in ("base", "new", "unk", "gone") for seed in (0, 1, 2)]
+        runs.append({"dataset": "hopper", "variant": "base", "seed": 0, "skipped": "there is no file x"})
+        (self.root / "sweep.json").write_text(json.dumps({"runs": runs}))
+        lost = ["maze/new/seed_2: no run", "maze/unk/seed_1: no run", "maze/unk/seed_2: no run",
+                "maze/gone/seed_0: no run", "maze/gone/seed_1: no run", "maze/gone/seed_2: no run"]
+        self.assertEqual(self.missing(), ["hopper/base/seed_0: no run (there is no file x)", *lost])
+        self.assertEqual(self.missing("--variant", "n*"), lost[:1])
+        # another number of seeds than those that are there
+        (self.root / "sweep.json").write_text(json.dumps({"runs": [run | {"seed": 9} for run in runs[:1]]}))
+        self.assertEqual(self.missing(), ["maze/base/seed_9: no run"])
+
+    def test_no_file_no_json_and_no_scores_are_told_apart(self):
+        for seed in range(7):
+            self.run_folder("base", seed, {"best": [1.0]})
+        self.run_folder("none", 0, {"best": [1.0]}, "other")
+        contents = {1: '{"results": [{"rule": "best", "episodes": [{"normalised_score": null}]}]}', 2: "[" * 100_000,
+                    3: '{"results": null}', 4: '{"results": [{"rule": "best", "episodes": [4]}]}', 5: '{"results": [{}]}'}
+        for seed, content in contents.items():
+            (self.root / f"maze/base/seed_{seed}/eval/protocol.json").write_text(content)
+        (self.root / "maze/base/seed_6/eval/protocol.json").unlink()
+        name = "eval/protocol.json"
+        found = [line for line in self.missing() if not line.endswith("no run")]
+        self.assertEqual(found, [
+            f"maze/base/seed_1: {name} has no normalised scores",
+            f"maze/base/seed_2: {name} cannot be read (too many brackets within each other)",
+            f"maze/base/seed_3: {name} has no normalised scores",
+            f"maze/base/seed_4: {name} is no evaluation, or not a whole one",
+            f"maze/base/seed_5: {name} is no evaluation, or not a whole one",
+            f"maze/base/seed_6: no {name}", f"maze/none/seed_0: no {name}"])
+
+    def test_a_broken_sweep_json_is_said(self):
+        self.run_folder("base", 0, {"best": [1.0]})
+        for content, words in (("[1]", "sweep.json: found no list of runs"), ("{", "sweep.json cannot be read"),
+                               ('{"runs": [{}]}', "sweep.json: 1 runs without dataset, variant; left out"),
+                               ('{"runs": [{"dataset": "maze", "variant": "base"}]}', "maze/base without its seed")):
+            (self.root / "sweep.json").write_text(content)
+            self.assertIn(words, "\n".join(self.missing()))
+
+    def test_standard_output_that_takes_nothing_gives_1_and_one_line(self):
+        for steps in range(300):  # more than a buffer
+            self.run_folder("base", 0, {"best": [1.0]}, f"k_{steps}")
+        reading, writing = os.pipe()
+        os.close(reading)
+        self.addCleanup(os.close, writing)
+        for form, reason in (("> /dev/full", "No space left on device"), (">&-", "it is closed"),
+                             (f">&{writing}", "Broken pipe")):
+            done = subprocess.run(["bash", "-c", f'"$@" {form}', "bash", sys.executable, SCRIPT, self.root, "--evaluation",
+                                   "k_*"], capture_output=True, text=True, check=False, pass_fds=[writing])
+            self.assertEqual((done.returncode, done.stderr),
+                             (1, f"compare.py: error: standard output: cannot be written ({reason})\n"))
 
     def test_no_sweep_is_said(self):
         self.root.mkdir()

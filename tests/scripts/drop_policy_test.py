@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import tracemalloc
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -345,6 +346,24 @@ class Refusals(InFolder):
         path.write_bytes(whole + b"\0")
         self.refused_to_load(DataError, "payload_sha256", path)
 
+    def test_what_might_never_end_is_not_read(self):
+        os.mkfifo(self.folder / "pipe.safetensors")
+        for path in ("/dev/zero", self.folder / "pipe.safetensors"):
+            self.refused_to_load(DataError, "no regular file; give a .safetensors file", path)
+        path = self.checkpoint()
+        with mock.patch.object(drop_policy, "machine_memory", return_value=100):
+            self.refused_to_load(DataError, "more than this machine's memory", path)
+        # nothing but its head is read of a large file that is no checkpoint
+        for claimed in (2**62, 2**40, 2**20):
+            path.write_bytes(claimed.to_bytes(8, "little"))
+            os.truncate(path, 2**33)
+            tracemalloc.start()
+            self.addCleanup(tracemalloc.stop)
+            with mock.patch.object(drop_policy, "machine_memory", return_value=2**50):
+                self.refused_to_load(DataError, "damaged", path)
+            self.assertLess(tracemalloc.get_traced_memory()[1], 2**26)
+            tracemalloc.stop()
+
     def test_a_file_that_is_whole_but_wrong(self):
         def setter(name, values):
             return lambda tensors: tensors.update({name: values})
@@ -521,6 +540,28 @@ class Program(InFolder):
         self.refused(3, "none.h5", "--checkpoint", path, "--states", self.folder / "none.h5",
                      "--out", out)
         self.assertFalse(out.exists())
+
+    def test_inputs_are_not_overwritten(self):
+        path, states = self.checkpoint(), self.write_states(np.ones((1, 3)))
+        linked = self.folder / "linked.h5"
+        linked.hardlink_to(states)
+        unfinished = self.folder / "R.h5.tmp"
+        unfinished.symlink_to(states)
+        before = path.read_bytes(), states.read_bytes()
+        for out in (states, self.folder / ".." / self.folder.name / "S.h5", linked, path, self.folder / "R.h5"):
+            self.refused(2, "would overwrite", "--checkpoint", path, "--states", states, "--out", out)
+        self.assertEqual((path.read_bytes(), states.read_bytes()), before)
+        os.mkfifo(self.folder / "pipe.h5")
+        self.refused(3, "no regular file", "--checkpoint", path, "--states", self.folder / "pipe.h5", "--out",
+                     self.folder / "other.h5")
+
+    def test_standard_output_that_takes_nothing(self):
+        command = [sys.executable, SCRIPT, "--checkpoint", self.checkpoint(), "--states",
+                   self.write_states(np.ones((1, 3))), "--out", self.folder / "R.h5"]
+        for form, reason in (("> /dev/full", "No space left on device"), (">&-", "it is closed")):
+            done = subprocess.run(["bash", "-c", f'"$@" {form}', "bash", *command], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr),
+                             (1, f"drop_policy.py: error: standard output: cannot be written ({reason})\n"))
 
     def test_words_of_the_command_line(self):
         path = self.checkpoint()

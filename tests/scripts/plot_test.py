@@ -70,6 +70,11 @@ def write_evaluation(path, rule, step, returns, reference=REFERENCE):
         "episodes": [{"return": r, "length": 1000, "terminated": False} for r in returns]}))
 
 
+def add_search(path, physics="d4rl", **search):
+    """Says what an evaluation was made with, as drop_eval does."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"search": search, "physics": physics, "commit": "x"}))
+
+
 def write_trace(path, subtasks=20, dimension=5, steps=30, rules=RULES, episodes=1, maze=False):
     """A trace as drop_eval --trace leaves it."""
     rng = np.random.default_rng(0)
@@ -184,6 +189,96 @@ class PlotTest(unittest.TestCase):
                      "no train.conservative_threshold", "has the data's own returns"):
             self.assertIn(text, errors)
         self.assertEqual(errors.count("1 rows are not"), 1)
+
+    def test_an_evaluation_under_another_search_is_left_out_and_named(self):
+        run = write_run(self.root / "run", evaluations=False, on_the_way=False)
+        config = (run / "config.yaml").read_text()
+        names = ["protocol", "steps-0", "steps-20", "hot", "tiny", "other-physics"]
+        paths = {name: run / "eval" / f"{name}.json" for name in names}
+        for k, path in enumerate(paths.values()):
+            # the last of them ties with protocol.json; all have as many episodes
+            write_evaluation(path, "grad-ada", 6000, [100.0 * (k + 1)] * 4, reference=None)
+        same = {"rules": ["best"], "ascent_steps": 20, "ascent_step_size": 1e-05, "clip": "on", "engine": "cpu"}
+        add_search(paths["protocol"], **same)
+        add_search(paths["steps-0"], **same | {"ascent_steps": 0})
+        add_search(paths["steps-20"], **same)
+        for name in ("protocol", "steps-0"):
+            paths[name].write_text(json.dumps({"results": [json.loads(paths[name].read_text())] * 2, "summary": []}))
+        add_search(paths["hot"], **same | {"clip": "off"})
+        add_search(paths["tiny"], **same | {"ascent_step_size": 1e-06})
+        add_search(paths["other-physics"], physics="modern", **same)
+        # by the run's config, or where that does not say, by protocol.json's own
+        for search in ("physics: d4rl\nsearch: {rules: [best, grad], ascent_steps: 20, ascent_step_size: 1e-05, clip: on, "
+                       "engine: auto}\n", ""):
+            with self.subTest(search):
+                (run / "config.yaml").write_text(config + search)
+                status, _, errors = self.plot(run, "--out", self.root / "a.svg")
+                self.assertEqual(status, 0)
+                self.assertIn("<!-- 100.0 ± 0.0 -->", (self.root / "a.svg").read_text().replace("grad-ada\n", ""))
+                self.assertEqual([line for line in errors.splitlines() if "left out" in line], [
+                    f"plot.py: {paths['hot']}: left out, its search.clip is off, the run's is on",
+                    f"plot.py: {paths['other-physics']}: left out, its physics is modern, the run's is d4rl",
+                    f"plot.py: {paths['steps-0']}: left out, its search.ascent_steps is 0, the run's is 20",
+                    f"plot.py: {paths['tiny']}: left out, its search.ascent_step_size is 1e-06, the run's is 1e-05"])
+
+    def test_evaluations_that_do_not_tell_their_search_give_way_to_the_run_s_own(self):
+        run = write_run(self.root / "run", evaluations=False, on_the_way=False)
+        write_evaluation(run / "eval" / "steps-0.json", "grad-ada", 6000, [500.0] * 9, reference=None)
+        status, _, errors = self.plot(run, "--out", self.root / "a.svg")
+        self.assertIn("500.0 ± 0.0", (self.root / "a.svg").read_text())
+        self.assertIn("steps-0.json: does not say its search settings; drawn, for want of an eval/protocol.json", errors)
+        for name in ("step_000002000_grad-ada", "protocol"):
+            write_evaluation(run / "eval" / f"{name}.json", "grad-ada", 2000, [100.0] * 2, reference=None)
+            status, _, errors = self.plot(run, "--out", self.root / "a.svg")
+            self.assertIn("100.0 ± 0.0", (self.root / "a.svg").read_text())
+            self.assertNotIn("steps-0", errors)
+
+    def test_files_that_hold_anything_are_left_out_with_a_line(self):
+        run = write_run(self.root / "run")
+        write_evaluation(run / "eval" / "b.json", "best", 1, [1.0])
+        whole = json.loads((run / "eval" / "b.json").read_text())
+        for name, content in {"a": "[" * 100_000, "b": json.dumps(whole | {"episodes": [{"return": 1.0}, 7]}),
+                              "c": '{"results": null}', "d": "[]", "e": '{"results": [3]}', "f": "\xff", "g": "9" * 5000,
+                              "h": json.dumps(whole | {"episodes": [{"return": int("9" * 400)}]})}.items():
+            (run / "eval" / f"{name}.json").write_text(content, encoding="latin-1")
+        os.mkfifo(run / "eval" / "pipe.json")
+        with (run / "eval" / "vast.json").open("w") as file:
+            os.truncate(file.fileno(), 2**40)
+        (run / "config.yaml").write_text("a: " + "[" * 10_000)
+        with (run / "metrics.csv").open("a") as file:
+            file.write(f"{10**29},1,loss/td,1\n-3,1,loss/td,1\n7,1,loss/td,1e300\n")
+        status, _, errors = self.plot(run)
+        self.assertEqual(status, 0)
+        for name in ("a", "b", "c", "d", "e", "f", "g", "h", "pipe", "vast"):
+            self.assertEqual(errors.count(f"/eval/{name}.json: "), 1, name)
+        self.assertIn("config.yaml: left out", errors)
+        self.assertIn(f"metrics.csv: 2 rows have a step that is not from 0 to {2**53}; left out", errors)
+        self.assertIn("metrics.csv: 1 values are not finite or beyond 1e+100; left out", errors)
+
+    def test_nothing_that_is_read_is_overwritten(self):
+        trace = write_trace(self.root / ".a.part.png", rules=["best"])
+        (self.root / "b.png").hardlink_to(trace)
+        (self.root / "folder").mkdir()
+        run = write_run(self.root / "run")
+        (run / "eval" / "step_000006000_best.json").replace(self.root / "c.png")
+        (run / "eval" / "step_000006000_best.json").symlink_to(self.root / "c.png")
+        before = trace.read_bytes(), (self.root / "c.png").read_bytes()
+        for arguments in (("--trace", trace, "--out", trace), ("--trace", trace, "--out", self.root / "a.png"),
+                          ("--trace", trace, "--out", self.root / "folder" / ".." / ".a.part.png"),
+                          ("--trace", trace, "--out", self.root / "b.png"), (run, "--out", self.root / "c.png")):
+            with self.subTest(arguments):
+                status, output, errors = self.plot(*arguments)
+                self.assertEqual((status, output), (2, ""))
+                self.assertRegex(errors, r": error: --out [^\n]*: would overwrite [^\n]*\n$")
+        self.assertEqual((trace.read_bytes(), (self.root / "c.png").read_bytes()), before)
+
+    def test_standard_output_that_takes_nothing_gives_1_and_one_line(self):
+        run = write_run(self.root / "run")
+        for form, reason in (("> /dev/full", "No space left on device"), (">&-", "it is closed")):
+            done = subprocess.run(["bash", "-c", f'"$@" {form}', "bash", sys.executable, SCRIPT, run],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual((done.returncode, done.stderr),
+                             (1, f"plot.py: error: standard output: cannot be written ({reason})\n"))
 
     def test_evaluations_tell_the_data_s_returns_where_provenance_does_not(self):
         run = write_run(self.root / "run")

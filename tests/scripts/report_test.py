@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import re
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -367,6 +368,48 @@ class PiecesTest(unittest.TestCase):
             self.assertIn(line, table.gaps)
         cells = {row[0].text: row[2].text for row in table.rows if row and len(row[0].text) == 1}
         self.assertEqual(cells, {"a": "-", "b": "-", "c": "-", "d": "-", "e": "1.0", "f": "1.0", "g": "1.0"})
+
+    def test_files_that_hold_anything_become_gaps(self):
+        """One broken file each, and the report is written with a line that names it."""
+        whole = {"results": [result(rule, 8, [1], "f" * 64) for rule in RULES]}
+        numbers = {"results": [one | {"episodes": [*one["episodes"], 7]} for one in whole["results"]]}
+        chosen = {"env_steps": [1], "initial": {"normalised_score": 1}, "chosen": {"normalised_score": 2, "step": [8]}}
+        broken = {
+            "sweep.json": [("[1]", "sweep.json: found no list of runs"), ("3", "sweep.json: found no list"),
+                           ('{"runs": [{}]}', "sweep.json: 1 runs without dataset, variant; left out"),
+                           ('{"jobs": [{}, 3]}', "sweep.json: 2 jobs without id, kind, state; left out"),
+                           ("[" * 100_000, "sweep.json cannot be read (too many brackets within each other)")],
+            "a/drop/seed_0/eval/protocol.json": [
+                ('{"results": null}', "eval/protocol.json holds no list of results"),
+                (json.dumps(numbers), "eval/protocol.json: 4 results without rule, step or episodes; left out"),
+                ("[" * 100_000, "a/drop/seed_0: eval/protocol.json cannot be read")],
+            "a/drop/seed_0/provenance.json": [
+                ('{"sessions": 3}', "a/drop/seed_0: provenance.json: found no list of sessions"),
+                ('{"sessions": [3]}', "found no list of sessions"), ("[3]", "a/drop/seed_0: provenance.json cannot be read")],
+            "a/drop/seed_0/status.json": [('{"state": [], "step": {}}', "a/drop/seed_0: its training is [], not finished")],
+            "a/drop/seed_0/finetune/checkpoint-best.json": [
+                (json.dumps(chosen), "a/drop/seed_0: no finetune/checkpoint-best.json with the chosen checkpoint's scores")]}
+        for name, contents in broken.items():
+            for content, words in contents:
+                with self.subTest(name, content=content[:40]):
+                    folder = write_run(self.root, "a", "drop", 0, {8: [1]}, "hopper-medium-v2")
+                    write_finetuning(folder, "checkpoint-best", 20, 30, 5)
+                    write_run(self.root, "b", "drop", 0, {8: [5]})
+                    (self.root / name).write_text(content)
+                    status, _, errors = call(self.root)
+                    self.assertEqual(status, 0, errors)
+                    text = re.sub(r"\\(.)", r"\1", (self.root / "report" / "report.md").read_text())
+                    self.assertIn(words, text)
+                    self.assertRegex(text, r"\| b \| ours \|.* 5\.0")
+                (self.root / name).unlink()
+
+    def test_standard_output_that_takes_nothing_gives_1_and_one_line(self):
+        write_run(self.root, "a", "drop", 0, {8: [1]})
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([sys.executable, TREE / "scripts" / "report.py", self.root], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"gaps\nreport.py: error: standard output: cannot be written \([^\n]*\)\n$")
 
     def test_two_folders_of_one_data_set_are_not_chosen_between(self):
         for folder in ("one", "two"):

@@ -31,9 +31,10 @@ if "--dry-run" in words:
     if not pathlib.Path(options["--config"]).exists():
         print("no such config", file=sys.stderr)
         sys.exit(2)
-    print(open(options["--config"]).read())
-    for key, value in keys.items():
-        print(f"{{key}}: {{value}}")
+if "drop_train" in sys.argv[0]:
+    config = open(options["--config"]).read() + "".join(f"{{key}}: {{value}}\\n" for key, value in keys.items())
+if "--dry-run" in words:
+    print(config)
     sys.exit(0)
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(" ".join([os.path.basename(sys.argv[0]), *words]) + "\\n")
@@ -51,7 +52,9 @@ if run.parent.name == os.environ.get("WAIT"):
         sys.exit(130)
 if "drop_train" in sys.argv[0]:
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    for step in (0, 500, 1000):
+    (run / "config.yaml").write_text(config)
+    steps = int(keys.get("train.steps", 1000))
+    for step in (0, steps // 2, steps):
         (run / f"checkpoints/step_{{step:09d}}.safetensors").touch()
         (run / f"checkpoints/step_{{step:09d}}.training.safetensors").touch()
     (run / "metrics.csv").write_text("step,wall_time_s,name,value\\n" + "".join(
@@ -60,14 +63,15 @@ if "drop_train" in sys.argv[0]:
 else:
     returns = json.loads(os.environ["RETURNS"])
     rule, episodes = options["--rule"], int(options["--episodes"])
-    results = [{{"rule": rule, "step": step, "mean": returns[str(count)] + step / 1000,
+    steps = sorted(int(path.stem[5:]) for path in run.glob("checkpoints/step_?????????.safetensors"))[1:]
+    results = [{{"search": {{"ascent_steps": 9}}, "physics": "d4rl", "rule": rule, "step": step, "mean": returns[str(count)] + step / 1000,
                 "normalised_score": returns[str(count)] / 10,
-                "episodes": [{{"return": 1.0}}] * episodes}} for step in (500, 1000)[-int(options["--last"]):]]
+                "episodes": [{{"return": 1.0}}] * episodes}} for step in steps[-int(options["--last"]):]]
     path = pathlib.Path(options["--json"])
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({{"results": results}}))
 """
-CONFIG = ("task: {task}\ndataset: {dataset}\ntrain: {{steps: 1000}}\n"
+CONFIG = ("task: {task}\ndataset: {dataset}\nphysics: d4rl\ntrain: {{steps: 1000}}\nsearch: {{ascent_steps: 9, rules: [best]}}\n"
           "decomposition: {{rule: {rule}}}\n")
 
 
@@ -184,6 +188,46 @@ class SelectNTest(unittest.TestCase):
             self.call(*change)
             self.assertEqual([one for one in self.calls() if one[0] == "drop_eval"],
                              [("drop_eval", f"full-n{n}") for n in (200, 100, 50, 20)], change)
+
+    def test_runs_that_were_made_with_other_settings_are_refused(self):
+        words = ["--values", "20,50", "--set", "train.target_rate=0.5", "--set", "checkpoint.every=5"]
+        self.assertEqual(self.call(*words)[0], 0)
+        evidence, _ = self.evidence(), self.calls()
+        for change, line in (
+                ("train.target_rate=0.7", r"fit-n20/seed_0/config.yaml: train.target_rate: this run was made with 0.5, now 0.7 "),
+                ("search.ascent_steps=50", r"fit-n20/seed_0/config.yaml: search.ascent_steps: this run was made with 9, now 50 "),
+                ("train.steps=400", r"full-n20/seed_0/config.yaml: train.steps: this run stands at step 1000, now 400 ")):
+            status, output, errors = self.call(*words, "--fit-steps", 100, "--set", change)
+            self.assertEqual((status, output, self.calls()), (2, "", []), change)
+            self.assertRegex(errors, r"^select_n.py: error: [^\n]*" + line + r"[^\n]*; set it back, [^\n]*\n$")
+            self.assertEqual(self.evidence(), evidence)
+        # a longer training may save more often
+        self.assertEqual(self.call(*words, "--set", "checkpoint.every=7")[0], 2)
+        self.assertEqual(self.call(*words, "--set", "checkpoint.every=7", "--set", "train.steps=2000",
+                                   "--fit-steps", 200)[0], 0)
+        self.assertEqual(self.calls()[-2:], [("drop_train", "full-n20"), ("drop_eval", "full-n20")])
+
+    def test_an_evaluation_under_another_search_is_made_anew(self):
+        self.call("--values", "20,50")
+        self.calls()
+        path = self.out / "hopper toy/full-n50/seed_0/eval/protocol.json"
+        first, last = json.loads(path.read_text())["results"]
+        for results in ([first, last | {"search": {"ascent_steps": 0}}], [first | {"physics": "modern"}, last], None, [3]):
+            path.write_text(json.dumps({"results": results}))
+            self.assertEqual(self.call("--values", "20,50")[0], 0)
+            self.assertEqual([one for one in self.calls() if one[0] == "drop_eval"], [("drop_eval", "full-n50")])
+        for one in (first, last):  # as an older version wrote it
+            del one["search"], one["physics"]
+        path.write_text(json.dumps({"results": [first, last]}))
+        self.assertEqual(self.call("--values", "20,50")[0], 0)
+        self.assertNotIn("drop_eval", [program for program, _ in self.calls()])
+
+    def test_standard_output_that_takes_nothing_gives_1_and_one_line(self):
+        for form, reason in (("> /dev/full", "No space left on device"), (">&-", "it is closed")):
+            done = subprocess.run(["bash", "-c", f'"$@" {form}', "bash", sys.executable, SCRIPT, *self.command("--dry-run")],
+                                  capture_output=True, text=True, check=False, env=os.environ | self.environment)
+            self.assertEqual((done.returncode, done.stderr),
+                             (1, f"select_n.py: error: standard output: cannot be written ({reason})\n"))
 
     def test_an_interrupt_waits_for_the_program_to_save(self):
         process = subprocess.Popen([sys.executable, SCRIPT, *self.command()], stdout=subprocess.PIPE,

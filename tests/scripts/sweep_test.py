@@ -54,6 +54,13 @@ def wait(seconds):
     while time.monotonic() < end and not stop:
         time.sleep(0.01)
 
+settings = dict(text.split("=", 1) for flag, text in zip(arguments, arguments[1:]) if flag == "--set")
+config = "".join(f"{{key}}: {{value}}\\n" for key, value in {{**settings, "seed": option("--seed")}}.items())
+if "--dry-run" in arguments:
+    if settings.get("train.steps") == "0":
+        sys.exit("train.steps: found 0")
+    print(config)
+    sys.exit(0)
 out = Path(option("--out") or option("--json"))
 what = "/".join(out.parts[-3:]) if name in ("drop_train", "drop_coms") else "/".join(out.parts[-5:])
 fails = [part for part in os.environ.get("FAIL", "").split(",") if part and part in f"{{name}} {{what}}"]
@@ -64,9 +71,9 @@ if fails:
         sys.exit(int(os.environ.get("STATUS", 1)))
 pace = float(os.environ.get("PACE", 0.01))
 if name == "drop_train":
-    settings = dict(text.split("=", 1) for flag, text in zip(arguments, arguments[1:]) if flag == "--set")
     steps = int(settings["train.steps"])
     out.mkdir(parents=True, exist_ok=True)
+    write(out / "config.yaml", config)
     checkpoints = out / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     step = len(list(checkpoints.glob("step_*.safetensors")))
@@ -140,8 +147,9 @@ class Tree(unittest.TestCase):
         self.addCleanup(temporary.cleanup)
         self.tree = Path(temporary.name) / "a tree"
         (self.tree / "scripts").mkdir(parents=True)
-        for script in [*ROOT.glob("scripts/sweep*"), ROOT / "scripts" / "common.sh"]:
-            shutil.copy(script, self.tree / "scripts")
+        for name in ("sweep*", "common.*", "run_settings.py"):
+            for script in ROOT.glob(f"scripts/{name}"):
+                shutil.copy(script, self.tree / "scripts")
         (self.tree / "scripts" / "report.py").write_text(REPORT)
         (self.tree / ".venv").symlink_to(sys.prefix)
         self.programs = self.tree / "build" / "release" / "bin"
@@ -197,6 +205,9 @@ class Tree(unittest.TestCase):
     def assert_each_thing_was_done_once(self):
         made = Counter(call for call in self.calls() if call.startswith(("made", "finished")))
         self.assertEqual([call for call, count in made.items() if count > 1], [])
+        self.assert_each_thing_is_there()
+
+    def assert_each_thing_is_there(self):
         self.assertEqual(set(self.states().values()), {"done"})
         for run in self.root.glob("*/*/seed_*"):
             self.assertEqual(json.loads((run / "status.json").read_text()), {"state": "finished", "step": 4})
@@ -409,6 +420,42 @@ class SweepTest(Tree):
         self.assertEqual(sum(call.startswith("train") and call.endswith(" 4") for call in calls), 6)
         self.assertEqual(sum(call.startswith("made drop_eval") for call in calls), 10)
 
+    def test_a_setting_that_stored_runs_were_not_made_with_is_refused(self):
+        given = SWEEP.replace("set: {train.steps: 4}", "set: {train.steps: 4, search.ascent_steps: 1, eval.every: 0}")
+        self.file.write_text(given)
+        self.assertEqual(self.sweep()[0], 0)
+        calls = self.calls()
+        stored = {path: path.read_bytes() for path in self.root.glob("*/*/seed_*/**/*") if path.is_file()}
+        for old, new, key in (("search.ascent_steps: 1", "search.ascent_steps: 40", "search.ascent_steps"),
+                              ("eval.every: 0", "eval.every: 2", "eval.every"),
+                              ("train.steps: 4", "train.steps: 3", "train.steps"),
+                              ("train.steps: 4,", "train.steps: 0,", "train.steps")):
+            with self.subTest(new):
+                self.file.write_text(given.replace(old, new, 1))
+                status, output, errors = self.sweep()
+                self.assertEqual(status, 1, errors)
+                states = self.states()
+                self.assertEqual(states["maze/drop/seed_0/train"], "failed")
+                self.assertEqual(states["maze/drop/seed_0/evaluate-protocol"], "blocked")
+                self.assertRegex(output, f"failed: maze/drop/seed_0/train: [^\n]*{key}[^\n]*; log: ")
+                self.assertEqual(self.sweep("--status")[1], output)
+                # nothing was run or touched
+                self.assertEqual([call for call in self.calls() if call != "report"],
+                                 [call for call in calls if call != "report"])
+                self.assertEqual({path: path.read_bytes() for path in stored}, stored)
+        self.file.write_text(given.replace("search.ascent_steps: 1", "search.ascent_steps: 40"))
+        self.assertIn("runs/small/maze/drop/seed_0/config.yaml: search.ascent_steps: this run was made with 1, now 40 is "
+                      "asked for; set it back, choose another name or folder, or remove this run", self.sweep()[2])
+        # set back, all is as it was; a run that is removed is made anew
+        self.file.write_text(given)
+        self.assertIn(f"{JOBS} jobs: {JOBS} done", self.sweep()[1])
+        self.assertEqual([call for call in self.calls() if call != "report"], [call for call in calls if call != "report"])
+        self.file.write_text(given.replace("search.ascent_steps: 1", "search.ascent_steps: 40"))
+        for run in self.root.glob("*/*/seed_*"):
+            shutil.rmtree(run)
+        self.assertEqual(self.sweep()[0], 0)
+        self.assert_each_thing_is_there()
+
     def test_changed_data_are_looked_at_by_the_program(self):
         self.sweep()
         before = self.calls()
@@ -555,6 +602,13 @@ class SweepTest(Tree):
         done = subprocess.run([self.command()[0], "--help"], capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0)
         self.assertIn("./scripts/sweep.sh FILE", done.stdout)
+
+    def test_standard_output_that_takes_nothing_gives_1_and_one_line(self):
+        for form, reason in (("> /dev/full", "No space left on device"), (">&-", "it is closed")):
+            done = subprocess.run(["bash", "-c", f'"$@" {form}', "bash", *self.command("--dry-run")], capture_output=True,
+                                  text=True, check=False, cwd="/", env=self.environment())
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, rf"^sweep.sh: error: [^\n]*{reason}[^\n]*\n$")
 
     def test_slurm_is_refused_where_it_is_not(self):
         status, _, errors = self.sweep("--slurm", PATH="/bin/none:" + str(self.tools("bash", "env", "dirname", "basename")))
@@ -720,6 +774,23 @@ class RealTest(unittest.TestCase):
                                  [(30, "best"), (30, "grad-ada"), (40, "best"), (40, "grad-ada")])
             again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
             self.assertEqual(again.returncode, 0, again.stderr)
+            self.assertNotIn("running", again.stderr)
+            # what the programs themselves wrote is compared with what they are asked for
+            asked = file.read_text()
+            evaluation = folder / "out" / "given/drop/seed_0/eval/protocol.json"
+            for old, new, words in (("train.steps: 40", "train.steps: 40, search.ascent_steps: 3",
+                                     "search.ascent_steps: this run was made with 2, now 3 is asked for"),
+                                    ("train.conservative: off", "train.conservative: off, physics: modern",
+                                     "physics: this run was made with d4rl, now modern is asked for")):
+                made = evaluation.read_bytes()
+                file.write_text(asked.replace(old, new))
+                refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+                self.assertEqual(refused.returncode, 1, refused.stderr)
+                self.assertIn(words, refused.stdout)
+                self.assertEqual(evaluation.read_bytes(), made)
+            file.write_text(asked)
+            again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+            self.assertEqual(again.returncode, 0, again.stdout + again.stderr)
             self.assertNotIn("running", again.stderr)
 
 
