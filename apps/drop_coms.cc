@@ -74,6 +74,10 @@ void require_task(const Config& config, const TrainingData& data) {
   require_fitting_task(task->info(), data.dataset.state_dim, data.dataset.action_dim);
 }
 
+std::filesystem::path protocol_path(const RunFolder& folder) {
+  return folder.evaluations() / "protocol.json";
+}
+
 std::string hash_of_stored_data(const std::filesystem::path& provenance) {
   if (!std::filesystem::exists(provenance)) return "";
   const auto json = nlohmann::json::parse(read_text_file(provenance), nullptr, false);
@@ -96,7 +100,8 @@ bool is_finished(const RunFolder& folder, const ProgramOptions& options, const C
   }
   const std::optional<RunStatus> status = folder.read_status();
   return status && status->state == "finished" && status->step == config.train.steps &&
-         stored.search.ascent_steps == config.search.ascent_steps && stored.eval == config.eval;
+         stored.eval == config.eval && std::filesystem::exists(coms_path(folder.path())) &&
+         std::filesystem::exists(protocol_path(folder));
 }
 
 ComsModel train(const Config& config, const ProgramOptions& options, TrainingData& data,
@@ -179,8 +184,8 @@ void run(const ProgramOptions& options) {
     return;
   }
   // what an earlier run may have left holds no more
-  const std::filesystem::path file = out / "coms.safetensors";
-  const std::filesystem::path scores = folder.evaluations() / "protocol.json";
+  const std::filesystem::path file = coms_path(out);
+  const std::filesystem::path scores = protocol_path(folder);
   folder.write_status({"running"});
   std::filesystem::remove(file);
   std::filesystem::remove(scores);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "drop/base/error.h"
 #include "drop/base/files.h"
@@ -47,22 +48,47 @@ struct EvalOptions {
   CommonOptions common;
 };
 
-// one table compares runs of one task on one data set
+// one table compares runs of one task on one data file
 void require_same_data(const ModelOrigin& first, const ModelOrigin& other,
                        const std::filesystem::path& path) {
-  if (other.task == first.task && other.dataset == first.dataset) return;
-  throw UsageError(path.string() + ": found task " + other.task + " on data set " + other.dataset +
-                   ", the checkpoints before it are of task " + first.task + " on " +
-                   first.dataset + "; evaluate different data sets one by one");
+  const auto text = [](const ModelOrigin& origin) {
+    return "task " + origin.task + " (physics " + to_string(origin.config.physics) +
+           ") on data set " + origin.dataset + " (SHA-256 " + origin.dataset_sha256.substr(0, 12) +
+           "...)";
+  };
+  if (text(other) == text(first)) return;
+  throw UsageError(path.string() + ": found " + text(other) +
+                   ", the checkpoints before it are of " + text(first) +
+                   "; evaluate different data one by one");
+}
+
+// counted twice, a checkpoint would pass for two seeds
+void require_each_once(const std::vector<std::filesystem::path>& checkpoints) {
+  std::set<std::filesystem::path> known;
+  for (const std::filesystem::path& path : checkpoints) {
+    std::error_code ignored;
+    if (known.insert(std::filesystem::weakly_canonical(path, ignored)).second) continue;
+    throw UsageError("--checkpoint: found " + path.string() +
+                     " twice; allowed: each checkpoint once; name it once");
+  }
+}
+
+// each output a file of its own, none of them an input
+void require_outputs(const EvalOptions& options, std::vector<std::filesystem::path> taken) {
+  for (const std::string& output : {options.json, options.trace, options.video}) {
+    require_output(output, taken);
+    if (!output.empty() && output != "-") taken.emplace_back(output);
+  }
 }
 
 // search settings stored in the checkpoint, with `--set search.x=y` on top
 SearchConfig search_settings(const Config& stored, const std::vector<std::string>& overrides) {
   for (const std::string& text : overrides) {
-    if (text.rfind("search.", 0) != 0) {
+    // a checkpoint holds the starts themselves
+    if (text.rfind("search.", 0) != 0 || text.rfind("search.starts", 0) == 0) {
       throw UsageError("--set " + text +
-                       ": found a key that training fixed; allowed here: search.* (the rest is in "
-                       "the checkpoint)");
+                       ": found a key that training fixed; allowed here: search.* but "
+                       "search.starts (the rest is in the checkpoint)");
     }
   }
   return parse_config(to_yaml(stored), "checkpoint's config", overrides).search;
@@ -75,6 +101,7 @@ void run(const EvalOptions& options) {
       checkpoints.push_back(checkpoint);
   }
   // what cannot be done is said before anything runs
+  require_each_once(checkpoints);
   const bool watched = !(options.trace.empty() && options.video.empty());
   if (checkpoints.size() > 1 && watched) {
     throw UsageError(std::string(options.trace.empty() ? "--video" : "--trace") + ": found " +
@@ -88,7 +115,7 @@ void run(const EvalOptions& options) {
   }
   std::optional<EvaluationCache> cache;
   if (!options.cache.empty()) cache.emplace(options.cache);
-  if (!options.json.empty() && options.json != "-") require_writable(options.json);
+  require_outputs(options, checkpoints);
   const std::vector<InferenceRuleKind> asked = options.rules.empty()
                                                    ? std::vector<InferenceRuleKind>{}
                                                    : inference_rules_from(options.rules);
@@ -130,7 +157,7 @@ void run(const EvalOptions& options) {
       evaluation.env_threads = options.threads;
       const std::string key = cache ? EvaluationCache::key(sha256, runtime.device, evaluation) : "";
       if (cache) {
-        if (std::optional<EvaluationResult> known = cache->find(key)) {
+        if (std::optional<EvaluationResult> known = cache->find(key, evaluation)) {
           known->checkpoint = path.string();
           results.push_back(std::move(*known));
           ++from_cache;

@@ -26,6 +26,17 @@ struct Arguments {
   CommonOptions common;
 };
 
+// what the result must not be written over
+std::vector<std::filesystem::path> files_of_run(const std::filesystem::path& run) {
+  std::vector<std::filesystem::path> files;
+  std::error_code ignored;
+  for (const auto& folder : {run, run / "checkpoints"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+      files.push_back(entry.path());
+  }
+  return files;
+}
+
 void run(Arguments& arguments) {
   FinetuneOptions& options = arguments.finetune;
   options.run = arguments.run;
@@ -39,11 +50,11 @@ void run(Arguments& arguments) {
     throw DataError(options.run.string() +
                     ": no such run folder; give the --out folder of drop_train");
   }
-  if (!arguments.json.empty() && arguments.json != "-") require_writable(arguments.json);
+  require_output(arguments.json, files_of_run(options.run));
   const Runtime runtime =
       configure_runtime(device_from(arguments.device), precision_from(arguments.precision),
                         arguments.network_threads);
-  options.on = runtime.device;
+  options.device = runtime.device;
   options.precision = runtime.precision;
   options.quiet = arguments.common.quiet;
 
@@ -79,8 +90,8 @@ int main(int argc, char** argv) {
          "ascent steps) or parametric (train on, online)")
       ->required();
   app.add_option("--rule", arguments.rule,
-                 "Rule of the trials (default: best at checkpoint level, grad-ada at embedding "
-                 "level)");
+                 "Rule of the trials (default: best at checkpoint level, grad-ada at the "
+                 "others)");
   app.add_option("--last", options.last, "T, newest checkpoints to try")
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "drop/base/error.h"
+#include "drop/base/files.h"
 #include "drop/config/config.h"
 #include "drop/data/hdf5.h"
 #include "drop/deploy/policy.h"
@@ -47,6 +48,7 @@ at::Tensor read_states(const std::string& path, int64_t state_dim) {
 }
 
 void run(const InferOptions& options) {
+  require_output(options.out, {options.checkpoint, options.states});
   const Runtime runtime =
       configure_runtime(device_from(options.device), precision_from(options.precision), 0);
   const TrainedModel trained = load_checkpoint(options.checkpoint, runtime.device);

@@ -105,6 +105,10 @@ std::string obstacle_to_evaluation(const Config& config, const ModelOrigin& orig
 }
 
 void refuse_existing(const std::filesystem::path& out, bool resume) {
+  std::error_code ignored;
+  if (std::filesystem::exists(coms_path(out), ignored)) {
+    throw UsageError(out.string() + ": this folder holds a run of drop_coms; choose another --out");
+  }
   if (resume || !RunFolder::holds_run(out)) return;
   throw UsageError(
       out.string() +
@@ -186,6 +190,7 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
   if (run.existing && resume_newest(folder, *run.state, run.config, data.origin.dataset_sha256)) {
     const auto status = folder.read_status();
     if (run.state->step >= run.config.train.steps && status && status->state == "finished") {
+      require_no_evaluation_left(folder.config(), run.config);
       log().info("{}: this run has finished ({} steps)", run.out.string(), run.state->step);
       return false;
     }

@@ -72,7 +72,7 @@ std::vector<int64_t> thread_counts(int64_t asked);
 void for_each_engine(EngineOptions& options, const std::vector<std::string>& engines,
                      const std::function<void(const Runtime&, const std::string&)>& bench);
 
-/// The fields that rows of all engines have (design 3.1).
+/// The fields that rows of all engines have.
 Json engine_row(const std::string& benchmark, const std::string& engine, const Runtime& runtime,
                 const BenchmarkTimes& times, double flops);
 

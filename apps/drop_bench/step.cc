@@ -68,9 +68,7 @@ Command add_step(CLI::App& app) {
   command->add_option("--num-seeds", options->num_seeds, "Seeds trained at once")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  command
-      ->add_option("--num-subtasks,--num-starts", options->engines.shape.num_subtasks,
-                   "Sub-tasks N")
+  command->add_option("--num-subtasks", options->engines.shape.num_subtasks, "Sub-tasks N")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   command

@@ -21,6 +21,7 @@ struct DecomposeOptions {
   DecompositionConfig config;
   int64_t seed = 0;
   std::string out = "decomposition.json";
+  bool force = false;
   std::string json;
 };
 
@@ -50,6 +51,9 @@ std::string table_of(const Decomposition& decomposition) {
 void decompose_file(DecomposeOptions options) {
   options.config.rule = decomposition_from(options.rule);
   const DatasetSource source = find_dataset(options.file, options.task);
+  require_output(options.out, {source.path});
+  require_output(options.json, {source.path, options.out});
+  require_new_file(options.out, options.force);
   announce(source);
   const TrajectoryDataset dataset = read_d4rl_file(source);
 
@@ -94,6 +98,7 @@ Command add_decompose(CLI::App& app) {
                     "use a trailing trajectory that has no end flag");
   command->add_option("--task", options->task, "task, if it does not follow from the file's name");
   command->add_option("--out", options->out, "file to write")->capture_default_str();
+  command->add_flag("--force", options->force, "replace an existing file");
   add_json_option(*command, options->json);
   command->footer(
       "Example: drop_data decompose hopper-medium-v2 --rule rank --num-subtasks 50 "

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "drop/base/error.h"
+#include "drop/base/files.h"
 #include "drop/base/signals.h"
 #include "drop/deploy/rollout_generator.h"
 #include "drop/env/maze2d_generator.h"
@@ -34,6 +35,7 @@ struct GenerateOptions {
 void generate_from_policy(const GenerateOptions& options, bool quiet) {
   const Runtime runtime = configure_runtime(Device::kAuto, Precision::kAuto, 0);
   const std::filesystem::path checkpoint = checkpoints_at(options.policy).front();
+  require_output(options.out, {checkpoint});
   const TrainedModel trained = load_checkpoint(checkpoint, runtime.device);
   const std::string& task = trained.origin.task;
   if (!options.task.empty() && options.task != task) {

@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "drop/base/error.h"
+#include "drop/base/files.h"
 #include "drop/data/dataset_summary.h"
 #include "drop_data/commands.h"
 
@@ -16,6 +17,7 @@ struct InspectOptions {
 
 void inspect(const InspectOptions& options) {
   const DatasetSource source = find_dataset(options.file, options.task);
+  require_output(options.json, {source.path});
   const D4rlFileInfo info = announce(source);
   const TrajectoryDataset dataset = read_d4rl_file(source, {.require_finite = false});
   const DatasetSummary summary = summarise(info, dataset, source.task);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "drop/base/error.h"
+#include "drop/base/files.h"
 #include "drop/base/signals.h"
 #include "drop_data/commands.h"
 
@@ -18,6 +19,8 @@ struct ReplayCommand {
 
 void replay_file(ReplayCommand command) {
   command.replay.physics = physics_from(command.physics);
+  const std::string file = find_dataset(command.replay.file, command.replay.task).path;
+  require_output(command.json, {file});
   install_stop_handlers();
   const ReplayReport report = replay(command.replay);
   print_results(to_text(report), to_json(report), command.json);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "drop/base/error.h"
+#include "drop/base/files.h"
 #include "drop/data/d4rl_checksums.h"
 #include "drop_data/commands.h"
 
@@ -29,6 +30,7 @@ FileCheck check(const std::string& file) {
 }
 
 void verify(const VerifyOptions& options) {
+  require_output(options.json, {options.files.begin(), options.files.end()});
   std::vector<FileCheck> checks;
   std::string text;
   size_t bad = 0;

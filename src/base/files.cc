@@ -72,11 +72,6 @@ pid_t owner_of_temporary(const std::string& name) {
   return parsed.ec == std::errc() && parsed.ptr == end && owner > 0 ? owner : 0;
 }
 
-[[noreturn]] void fail_writing(const std::filesystem::path& path) {
-  throw RunError(path.string() + ": writing failed (" + reason() +
-                 "); free space or choose another --out");
-}
-
 void write_all(int descriptor, std::span<const std::byte> content,
                const std::filesystem::path& path) {
   while (!content.empty()) {
@@ -90,6 +85,11 @@ void write_all(int descriptor, std::span<const std::byte> content,
 }
 
 }  // namespace
+
+void fail_writing(const std::filesystem::path& path) {
+  throw RunError(path.string() + ": writing failed (" + reason() +
+                 "); free space or choose another --out");
+}
 
 std::filesystem::path output_path(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -155,6 +155,22 @@ void require_writable(const std::filesystem::path& path) {
     throw RunError(path.string() + ": cannot be written (" + reason() + "); choose another path");
   }
   ::unlink(temporary.c_str());
+}
+
+void require_output(const std::string& output, const std::vector<std::filesystem::path>& others) {
+  if (output.empty() || output == "-") return;
+  for (const std::filesystem::path& other : others) {
+    // what is not there yet has nothing but its name
+    std::error_code one, two;
+    const bool same_file = std::filesystem::equivalent(output, other, one) && !one;
+    const auto name = std::filesystem::weakly_canonical(output, one);
+    const bool same_name = name == std::filesystem::weakly_canonical(other, two) && !one && !two;
+    if (same_file || same_name) {
+      throw UsageError(output + ": found as output what is already " + other.string() +
+                       "; allowed: a file of its own; choose another name");
+    }
+  }
+  require_writable(output);
 }
 
 void remove_leftovers(const std::filesystem::path& folder) {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 
 #include "drop/base/machine_check.h"
 #include "drop/base/text.h"
@@ -57,6 +58,10 @@ int available_cores() {
   // more threads than the quota has CPUs would only be stopped for a part of every period
   const double quota = std::max(1.0, std::ceil(cpu_quota()));
   return static_cast<int>(std::min<double>(permitted_cores(), quota));
+}
+
+std::string build_commit() {
+  return std::string(DROP_COMMIT) + (std::string_view(DROP_DIRTY) == "true" ? "-dirty" : "");
 }
 
 Report build_report() {

@@ -289,6 +289,12 @@ std::string to_yaml(const Config& config) {
   return yaml;
 }
 
+std::vector<ConfigSetting> settings_of(const Config& config) {
+  std::vector<ConfigSetting> settings;
+  for (const Key& key : schema_keys()) settings.push_back({key.path, key.write(config)});
+  return settings;
+}
+
 std::string to_string(InferenceRuleKind rule) { return name_of(rule); }
 std::string to_string(DecompositionKind rule) { return name_of(rule); }
 std::string to_string(MultiplierForm form) { return name_of(form); }

@@ -16,6 +16,7 @@
 #include "drop/base/random.h"
 #include "drop/base/sha256.h"
 #include "drop/base/system_report.h"
+#include "drop/base/timing.h"
 #include "drop/data/d4rl_file.h"
 #include "drop/data/sampler.h"
 
@@ -23,14 +24,8 @@ namespace drop {
 
 namespace {
 
-constexpr int64_t kSubtasks = 100;  // the paper's N
+constexpr int64_t kSubtasks = 100;  // Table 9's N of many data sets
 constexpr int64_t kDraws = 100;     // in one timing: a single batch is too short for the clock
-
-double seconds_of(const auto& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // a folder of this run, gone with it
 class ScratchFolder {

@@ -142,8 +142,8 @@ FileCheck check_d4rl_file(const std::string& path, const FileIdentity& expected)
       check.found.bytes = static_cast<int64_t>(std::filesystem::file_size(path, ignored));
       check.found.sha256 = sha256_of_file(path);
     }
-    // one at a time: a file is first looked at in a forked child, and a child that is forked while
-    // another thread is inside HDF5 would wait for HDF5's lock for ever
+    // one at a time: a file is first looked at in a forked child, and one that is forked while
+    // another thread is inside HDF5 may have to be given up and made anew (crash_guard.h)
     static std::mutex one_at_a_time;
     const std::lock_guard lock(one_at_a_time);
     check.rows = inspect_d4rl_file(path).rows;

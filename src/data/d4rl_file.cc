@@ -182,8 +182,6 @@ void allocate(std::vector<Number>& values, int64_t count) {
   values.resize(static_cast<size_t>(count));
 }
 
-enum class Reading { kAll, kRehearsal };
-
 // the file's arrays; a rehearsal reads those only that HDF5 itself has to read
 TrajectoryDataset read_columns(const D4rlColumns& columns, Reading reading, int64_t threads) {
   TrajectoryDataset dataset;

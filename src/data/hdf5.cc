@@ -15,8 +15,6 @@ namespace drop {
 
 namespace {
 
-enum class Reading { kAll, kRehearsal };
-
 // a rehearsal reads only what HDF5 itself has to read
 Hdf5Array read_array(const std::string& path, const std::string& name, Reading reading) {
   const Hdf5Handle file = open_hdf5_file(path);

@@ -11,6 +11,9 @@
 
 namespace drop {
 
+/// A rehearsal (crash_guard.h) reads only what HDF5 itself has to read.
+enum class Reading { kAll, kRehearsal };
+
 /// Numbers as they are stored, little-endian; an enum (h5py's bool) is stored as its integers.
 enum class StoredType {
   kFloat32,

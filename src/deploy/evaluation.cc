@@ -5,9 +5,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <string_view>
 
 #include "drop/base/error.h"
 #include "drop/base/signals.h"
+#include "drop/base/system_report.h"
 #include "drop/deploy/evaluation_observer.h"
 #include "drop/deploy/policy.h"
 
@@ -59,7 +61,9 @@ EvaluationResult evaluate(const ModelOrigin& origin, Actor& actor,
   result.dataset_sha256 = origin.dataset_sha256;
   result.step = origin.step;
   result.rule = options.rule;
+  result.search = options.search;
   result.precision = options.precision;
+  result.physics = options.environment.physics;
   result.seed = options.seed;
   result.data_return_mean = origin.data_return_mean;
   result.data_return_max = origin.data_return_max;
@@ -124,6 +128,25 @@ EvaluationResult evaluate(const ModelOrigin& origin, Actor& actor,
   return result;
 }
 
+namespace {
+
+// the search's settings by their names in a config; the rule stands beside them, and the engine
+// changes no more than last bits
+nlohmann::ordered_json search_json(const SearchConfig& search) {
+  Config config;
+  config.search = search;
+  constexpr std::string_view kSection = "search.";
+  nlohmann::ordered_json json;
+  for (const auto& [key, value] : settings_of(config)) {
+    if (!key.starts_with(kSection) || key == "search.rules" || key == "search.engine") continue;
+    const auto number = nlohmann::ordered_json::parse(value, nullptr, /*allow_exceptions=*/false);
+    json[key.substr(kSection.size())] = number.is_number() ? number : nlohmann::ordered_json(value);
+  }
+  return json;
+}
+
+}  // namespace
+
 nlohmann::ordered_json to_json(const EvaluationResult& result) {
   const auto or_null = [](const std::optional<double>& value) -> nlohmann::ordered_json {
     if (value) return *value;
@@ -153,7 +176,10 @@ nlohmann::ordered_json to_json(const EvaluationResult& result) {
           {"checkpoint", result.checkpoint},
           {"step", result.step},
           {"rule", to_string(result.rule)},
+          {"search", search_json(result.search)},
           {"precision", to_string(result.precision)},
+          {"physics", to_string(result.physics)},
+          {"commit", build_commit()},
           {"seed", result.seed},
           {"episodes", episodes},
           {"mean", result.mean()},

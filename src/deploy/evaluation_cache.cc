@@ -8,7 +8,6 @@
 #include "drop/base/files.h"
 #include "drop/base/json.h"
 #include "drop/base/sha256.h"
-#include "drop/base/system_report.h"
 
 namespace drop {
 
@@ -47,11 +46,10 @@ EvaluationResult result_from(const nlohmann::ordered_json& json) {
   return result;
 }
 
-std::string commit() {
-  for (const auto& [name, value] : build_report()) {
-    if (name == "commit") return value;
-  }
-  return "";
+// this program's bytes: a commit would not tell what was changed after it
+const std::string& program_sha256() {
+  static const std::string hash = sha256_of_file("/proc/self/exe");
+  return hash;
 }
 
 }  // namespace
@@ -71,7 +69,7 @@ std::string EvaluationCache::key(const std::string& checkpoint_sha256, const at:
   Config settings;
   settings.search = options.search;
   const std::string text =
-      json_text({commit(), checkpoint_sha256, to_yaml(settings), to_string(options.rule),
+      json_text({program_sha256(), checkpoint_sha256, to_yaml(settings), to_string(options.rule),
                  to_string(options.precision), device.str(), options.episodes, options.seed,
                  options.environment.dataset_id, to_string(options.environment.physics)});
   return sha256_hex(std::as_bytes(std::span(text)));
@@ -81,10 +79,15 @@ std::filesystem::path EvaluationCache::file_of(const std::string& key) const {
   return folder_ / (key + ".json");
 }
 
-std::optional<EvaluationResult> EvaluationCache::find(const std::string& key) const {
+std::optional<EvaluationResult> EvaluationCache::find(const std::string& key,
+                                                      const EvaluationOptions& options) const {
   if (!std::filesystem::exists(file_of(key))) return std::nullopt;
   try {
-    return result_from(nlohmann::ordered_json::parse(read_text_file(file_of(key))));
+    EvaluationResult result =
+        result_from(nlohmann::ordered_json::parse(read_text_file(file_of(key))));
+    result.search = options.search;  // which the key stands for
+    result.physics = options.environment.physics;
+    return result;
   } catch (const std::exception&) {
     return std::nullopt;  // to be measured anew and overwritten
   }

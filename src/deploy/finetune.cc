@@ -57,7 +57,7 @@ std::vector<FinetuneTrial> plan(const FinetuneOptions& options) {
 
 EvaluationResult roll_out(const FinetuneOptions& options, const FinetuneTrial& trial,
                           int64_t episodes, int64_t seed) {
-  const TrainedModel trained = load_checkpoint(trial.checkpoint, options.on);
+  const TrainedModel trained = load_checkpoint(trial.checkpoint, options.device);
   EvaluationOptions evaluation;
   evaluation.search = trained.origin.config.search;
   evaluation.search.ascent_steps = trial.ascent_steps;
@@ -204,7 +204,7 @@ void train_online(const FinetuneOptions& options, FinetuneResult& result) {
   const int64_t steps = options.env_steps.value_or(kPaperEnvSteps);
   OnlineTrainer trainer(start.checkpoint, file_of(options, options.level, ""),
                         {options.rule, start.ascent_steps, options.noise, options.improvement,
-                         options.precision, options.on, static_cast<uint64_t>(options.seed)});
+                         options.precision, options.device, static_cast<uint64_t>(options.seed)});
   Progress bar("finetune", steps, options.quiet, 30.0, trainer.env_steps());
   for (int64_t save = 1; save <= options.saves; ++save) {
     const int64_t until = steps * save / options.saves;

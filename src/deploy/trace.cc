@@ -73,9 +73,7 @@ TraceRecorder::TraceRecorder(std::string path, const TrainedModel& trained,
   writer_.set_attribute("step", std::to_string(origin.step));
   writer_.set_attribute("seed", std::to_string(seed));
   writer_.set_attribute("format_version", std::to_string(kTraceFormatVersion));
-  for (const auto& [name, value] : build_report()) {
-    if (name == "commit") writer_.set_attribute(name, value);
-  }
+  writer_.set_attribute("commit", build_commit());
   writer_.add("embeddings", trained.embeddings.sizes().vec(),
               std::span<const float>(values_of<float>(trained.embeddings, at::kFloat)));
   const std::vector<double> returns = subtask_returns(checkpoint, trained.embeddings.size(0));

@@ -9,6 +9,7 @@
 #include "drop/base/error.h"
 #include "drop/base/signals.h"
 #include "drop/base/text.h"
+#include "drop/base/timing.h"
 #include "drop/data/hdf5.h"
 #include "drop/log/progress.h"
 #include "env/replay_recording.h"
@@ -48,12 +49,8 @@ Difference difference_of(double found, double recorded, bool is_float32) {
   return difference;
 }
 
-double median_of(std::vector<double>& values) {
-  if (values.empty()) return 0.0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 != 0) return *middle;
-  return 0.5 * (*middle + *std::max_element(values.begin(), middle));
+double median_of(const std::vector<double>& values) {
+  return values.empty() ? 0.0 : median(values);
 }
 
 // ---- collecting ---------------------------------------------------------------------------------

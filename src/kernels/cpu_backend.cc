@@ -420,9 +420,9 @@ void CpuBackend<Real>::update(const ParameterUpdate& u, const at::Tensor& metric
   finish_step(u.gradients.sum().template item<double>(), metrics, step);
   u.step_count.add_(1);
   at::_fused_adam_({u.parameters}, {u.gradients}, {u.exp_avg}, {u.exp_avg_sq},
-                   /*max_exp_avg_sqs=*/{}, {u.step_count}, u.learning_rate, /*beta1=*/0.9,
-                   /*beta2=*/0.999, /*weight_decay=*/0.0, /*eps=*/1e-8, /*amsgrad=*/false,
-                   /*maximize=*/false);
+                   /*max_exp_avg_sqs=*/{}, {u.step_count}, u.learning_rate, arithmetic::kBeta1,
+                   arithmetic::kBeta2, /*weight_decay=*/0.0, arithmetic::kEpsilon,
+                   /*amsgrad=*/false, /*maximize=*/false);
   u.target.lerp_(u.parameters.narrow(0, u.target_source, u.target.numel()), u.target_rate);
 }
 

@@ -61,7 +61,7 @@ struct SharedSum {
   int64_t group = 1;
 };
 
-/// Inputs and results of `behaviour_loss`: L_bc and its gradients (spec 3, step 2).
+/// Inputs and results of `behaviour_loss`: L_bc and its gradients (docs/algorithm.md, step 2).
 struct BehaviourLoss {
   at::Tensor mean;              ///< tanh-bounded mean actions [rows, action_dim]
   at::Tensor actions;           ///< [rows, action_dim]
@@ -72,7 +72,7 @@ struct BehaviourLoss {
 };
 
 /// Inputs and results of `posterior_gradient`: back through z = mean + exp(log_std) * noise of a
-/// CVAE's encoder, with its KL term (spec 5).
+/// CVAE's encoder, with its KL term (docs/algorithm.md, "DROP+CVAE").
 struct PosteriorLoss {
   at::Tensor posterior;   ///< the encoder's output, [mean, log_std] before its clamp [rows, 2 d]
   at::Tensor noise;       ///< [rows, d]
@@ -83,8 +83,8 @@ struct PosteriorLoss {
 };
 
 /// Inputs and results of `score_losses`: L_td, the conservative gap C, their gradients, and the
-/// multiplier's own step (spec 3, steps 3 to 5). Three blocks of `block` rows each: data actions,
-/// uniform z, data z.
+/// multiplier's own step (docs/algorithm.md, steps 3 to 5). Three blocks of `block` rows each: data
+/// actions, uniform z, data z.
 struct ScoreLosses {
   at::Tensor scores;       ///< [3 * block]
   at::Tensor next_scores;  ///< f_bar(s', a', z) [block]
@@ -104,7 +104,8 @@ struct ScoreLosses {
   at::Tensor score_gradient;                   ///< out: [3 * block], 0 in the padding
 };
 
-/// One Adam step over flat parameters, and the soft update of the target network (spec 3, step 6).
+/// One Adam step over flat parameters, and the soft update of the target network
+/// (docs/algorithm.md, step 6).
 struct ParameterUpdate {
   at::Tensor parameters, gradients, exp_avg, exp_avg_sq;  ///< flat [P]
   at::Tensor step_count;                                  ///< float32 scalar, before this step
@@ -131,8 +132,8 @@ enum MetricSlot : int {
 
 /// Linear layers forward and backward by hand, on static shapes, everything allocated beforehand:
 /// the arithmetic that the fused step engine and the ascent engines are written in, once for all
-/// devices and precisions. Three implementations: plain CPU (float or double), packed bfloat16 on
-/// CPUs that have it, CUDA.
+/// devices and precisions. Four implementations: plain CPU (float or double), packed AVX-512
+/// float32, packed bfloat16 on CPUs that have it, CUDA.
 ///
 /// "Plain" tensors are row-major in the accumulation type (float; double in tests) on the
 /// backend's device. A backend that trains S seeds at once puts an axis of S in front of every

@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "drop/base/error.h"
+#include "drop/base/files.h"
 #include "drop/log/logging.h"
 
 namespace drop {
@@ -44,9 +45,9 @@ void AppendFile::append(std::string_view bytes) {
 
 void AppendFile::flush() {
   if (buffer_.empty()) return;
-  if (fault_at(WritePoint::kBeforeAppend)) fail_writing();
+  if (fault_at(WritePoint::kBeforeAppend)) fail_writing(path_);
   write_until(buffer_.size() / 2);
-  if (fault_at(WritePoint::kHalfAppended)) fail_writing();
+  if (fault_at(WritePoint::kHalfAppended)) fail_writing(path_);
   write_until(0);
 }
 
@@ -55,15 +56,10 @@ void AppendFile::write_until(size_t left) {
     const ssize_t written = ::write(descriptor_, buffer_.data(), buffer_.size() - left);
     if (written < 0) {
       if (errno == EINTR) continue;
-      fail_writing();
+      fail_writing(path_);
     }
     buffer_.erase(0, static_cast<size_t>(written));
   }
-}
-
-void AppendFile::fail_writing() const {
-  throw RunError(path_.string() + ": writing failed (" + std::strerror(errno) +
-                 "); free space or choose another --out");
 }
 
 }  // namespace drop

@@ -23,7 +23,6 @@ class AppendFile {
 
  private:
   void write_until(size_t left);  // in the buffer
-  [[noreturn]] void fail_writing() const;
 
   std::filesystem::path path_;
   int descriptor_ = -1;

@@ -7,14 +7,12 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/arithmetic.h"
+
 namespace drop {
 
 namespace {
 
-constexpr double kMinLogStd = -5.0;
-constexpr double kMaxLogStd = 2.0;
-constexpr double kMinPosteriorLogStd = -4.0;
-constexpr double kMaxPosteriorLogStd = 15.0;
 constexpr double kSaturated = 0.99;
 constexpr int64_t kAnchors = 1024;
 
@@ -89,8 +87,8 @@ PosteriorEncoder::Posterior PosteriorEncoder::forward(const at::Tensor& states,
   const at::Tensor out =
       encoder_.forward(encodes_actions_ ? at::cat({states, actions}, -1) : states);
   const int64_t d = out.size(-1) / 2;
-  return {out.narrow(-1, 0, d),
-          out.narrow(-1, d, d).clamp(kMinPosteriorLogStd, kMaxPosteriorLogStd)};
+  return {out.narrow(-1, 0, d), out.narrow(-1, d, d).clamp(arithmetic::kMinPosteriorLogStd,
+                                                           arithmetic::kMaxPosteriorLogStd)};
 }
 
 at::Tensor PosteriorEncoder::kl_divergence(const Posterior& p) {
@@ -116,14 +114,14 @@ at::Tensor ContextualPolicy::negative_log_likelihood(const at::Tensor& mean,
                                                      const at::Tensor& actions) const {
   const at::Tensor error = actions - mean;
   if (!log_std_.defined()) return (error * error).sum(-1) * 0.5;
-  const at::Tensor log_std = log_std_.clamp(kMinLogStd, kMaxLogStd);
+  const at::Tensor log_std = log_std_.clamp(arithmetic::kMinLogStd, arithmetic::kMaxLogStd);
   const at::Tensor standardised = error * at::exp(-log_std);
   return (standardised * standardised).sum(-1) * 0.5 + log_std.sum();
 }
 
 at::Tensor ContextualPolicy::std(const at::TensorOptions& options) const {
   if (!log_std_.defined()) return at::ones({action_dim_}, options);
-  return at::exp(log_std_.clamp(kMinLogStd, kMaxLogStd));
+  return at::exp(log_std_.clamp(arithmetic::kMinLogStd, arithmetic::kMaxLogStd));
 }
 
 ScoreModel::ScoreModel(const ParameterBuffer& parameters, const ModelShape& shape,

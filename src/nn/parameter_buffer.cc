@@ -4,24 +4,18 @@
 
 namespace drop {
 
-ParameterBuffer::ParameterBuffer(std::vector<ParameterSpec> specs, const at::TensorOptions& options,
-                                 int64_t num_seeds)
-    : specs_(std::move(specs)), num_seeds_(num_seeds) {
+ParameterBuffer::ParameterBuffer(std::vector<ParameterSpec> specs, const at::TensorOptions& options)
+    : specs_(std::move(specs)) {
   offsets_.push_back(0);
   for (const ParameterSpec& spec : specs_) {
     int64_t size = 1;
     for (const int64_t extent : spec.shape) size *= extent;
     offsets_.push_back(offsets_.back() + size);
   }
-  const int64_t total = offsets_.back();
-  flat_ = num_seeds > 0 ? at::zeros({num_seeds, total}, options) : at::zeros({total}, options);
+  flat_ = at::zeros({offsets_.back()}, options);
   for (size_t i = 0; i < specs_.size(); ++i) {
-    std::vector<int64_t> shape = specs_[i].shape;
-    if (num_seeds > 0) shape.insert(shape.begin(), num_seeds);
-    // a seed axis makes the views strided, hence as_strided-like `unflatten` instead of `view`
     const at::Tensor part = flat_.narrow(-1, offsets_[i], offsets_[i + 1] - offsets_[i]);
-    views_.push_back(
-        (num_seeds > 0 ? part.unflatten(-1, specs_[i].shape) : part.view(shape)).detach());
+    views_.push_back(part.view(specs_[i].shape).detach());
   }
 }
 
@@ -63,9 +57,7 @@ at::Tensor ParameterBuffer::segment(std::string_view prefix) const {
   return flat_.narrow(-1, begin, end - begin);
 }
 
-ParameterBuffer ParameterBuffer::like() const {
-  return ParameterBuffer(specs_, flat_.options(), num_seeds_);
-}
+ParameterBuffer ParameterBuffer::like() const { return ParameterBuffer(specs_, flat_.options()); }
 
 void ParameterBuffer::collect_gradients_in(const ParameterBuffer& gradients) {
   for (size_t i = 0; i < views_.size(); ++i) {

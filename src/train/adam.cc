@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include <optional>
+#include "kernels/arithmetic.h"
 
 namespace drop {
 
@@ -15,13 +15,11 @@ Adam::Adam(const at::Tensor& parameters, double learning_rate)
       learning_rate_(learning_rate) {}
 
 void Adam::step(const at::Tensor& gradients) {
-  constexpr double kBeta1 = 0.9;
-  constexpr double kBeta2 = 0.999;
-  constexpr double kEpsilon = 1e-8;
   const at::NoGradGuard no_grad;
   step_count.add_(1);
   at::_fused_adam_({parameters_}, {gradients}, {exp_avg}, {exp_avg_sq}, /*max_exp_avg_sqs=*/{},
-                   {step_count}, learning_rate_, kBeta1, kBeta2, /*weight_decay=*/0.0, kEpsilon,
+                   {step_count}, learning_rate_, arithmetic::kBeta1, arithmetic::kBeta2,
+                   /*weight_decay=*/0.0, arithmetic::kEpsilon,
                    /*amsgrad=*/false,
                    /*maximize=*/false);
 }

@@ -34,11 +34,11 @@ struct FusedBatch {
   at::Tensor posterior_noise;                             ///< [block, d], of a CVAE
 };
 
-/// One training step (spec 3) with its gradients written out by hand over a DenseBackend. Computes
-/// nothing that no gradient needs: phi runs on its N rows, Enc_1(s) and its product with Enc_2
-/// serve z and z_u, the target network runs forward only, the gap sends gradients into f alone, and
-/// not at all where its multiplier is zero. With a CVAE its encoder stands in phi's place, on the
-/// batch's rows; without a score f stands still.
+/// One training step (docs/algorithm.md) with its gradients written out by hand over a
+/// DenseBackend. Computes nothing that no gradient needs: phi runs on its N rows, Enc_1(s) and its
+/// product with Enc_2 serve z and z_u, the target network runs forward only, the gap sends
+/// gradients into f alone, and not at all where its multiplier is zero. With a CVAE its encoder
+/// stands in phi's place, on the batch's rows; without a score f stands still.
 class FusedStep {
  public:
   /// @param backend  must outlive the step; its seed axis is the state's

@@ -39,6 +39,10 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& run, int64_t 
   return run / "checkpoints" / (step_name(step) + kSuffix);
 }
 
+std::filesystem::path coms_path(const std::filesystem::path& run) {
+  return run / "coms.safetensors";
+}
+
 std::vector<int64_t> checkpoint_steps(const std::filesystem::path& run) {
   std::vector<int64_t> steps;
   std::error_code error;
@@ -63,8 +67,9 @@ std::filesystem::path RunFolder::default_path(const Config& config, const std::s
 }
 
 bool RunFolder::holds_run(const std::filesystem::path& path) {
-  return std::filesystem::exists(path / "config.yaml") ||
-         std::filesystem::exists(path / "status.json") || !checkpoint_steps(path).empty();
+  std::error_code ignored;
+  return std::filesystem::exists(path / "config.yaml", ignored) ||
+         std::filesystem::exists(path / "status.json", ignored) || !checkpoint_steps(path).empty();
 }
 
 RunFolder::RunFolder(std::filesystem::path path) : path_(std::move(path)) {
@@ -142,12 +147,14 @@ void RunFolder::remove_checkpoint(int64_t step) const {
 }
 
 std::vector<std::filesystem::path> checkpoints_at(const std::filesystem::path& path, int64_t last) {
-  if (!std::filesystem::exists(path)) {
+  std::error_code problem;
+  const auto status = std::filesystem::status(path, problem);
+  if (!std::filesystem::exists(status)) {
     throw DataError(path.string() +
                     ": no such checkpoint or run folder; give a .safetensors file or the --out "
                     "folder of drop_train");
   }
-  if (!std::filesystem::is_directory(path)) return {path};
+  if (!std::filesystem::is_directory(status)) return {path};
   std::vector<int64_t> steps = checkpoint_steps(path);
   if (steps.empty()) {
     throw DataError(

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -57,11 +58,21 @@ int64_t next_due(int64_t step, int64_t every, int64_t never) {
   return every > 0 ? (step / every + 1) * every : never;
 }
 
-// the first setting in which two configs would learn differently
+// the first setting in which two configs differ
 struct Difference {
-  std::string section, before, now;
+  ConfigSetting before, now;
 };
 
+std::optional<Difference> first_difference(const Config& before, const Config& now) {
+  const std::vector<ConfigSetting> then = settings_of(before);
+  const std::vector<ConfigSetting> today = settings_of(now);
+  for (size_t i = 0; i < then.size(); ++i) {
+    if (then[i] != today[i]) return Difference{then[i], today[i]};
+  }
+  return std::nullopt;
+}
+
+// the first setting in which two configs would learn differently
 std::optional<Difference> learning_difference(const Config& before, const Config& now) {
   // settings that do not change what is learned take the new values on both sides
   Config same = before;
@@ -77,15 +88,18 @@ std::optional<Difference> learning_difference(const Config& before, const Config
   same.checkpoint = now.checkpoint;
   same.search = now.search;
   same.eval = now.eval;
-  std::istringstream old_lines(to_yaml(same));
-  std::istringstream new_lines(to_yaml(now));
-  std::string section;
-  for (std::string a, b; std::getline(old_lines, a) && std::getline(new_lines, b);) {
-    if (!a.empty() && a[0] != ' ' && a[0] != '#' && a.back() == ':') section = a;
-    if (a != b) return Difference{section, a, b};
-  }
-  return std::nullopt;
+  return first_difference(same, now);
 }
+
+// the first search setting that another run would have
+std::optional<Difference> search_difference(const Config& before, const Config& now) {
+  Config same = now;
+  same.search = before.search;
+  same.search.engine = now.search.engine;
+  return first_difference(same, now);
+}
+
+std::string text_of(const ConfigSetting& setting) { return setting.key + ": " + setting.value; }
 
 // a pair that is good in itself may have been copied from another run, or bear another's name
 void require_own_pair(const std::filesystem::path& checkpoint, int64_t step,
@@ -95,10 +109,20 @@ void require_own_pair(const std::filesystem::path& checkpoint, int64_t step,
                     ", its name says " + std::to_string(step) + "; give it its own name");
   }
   if (const auto difference = learning_difference(origin.config, config)) {
-    throw DataError(checkpoint.string() + ": was trained with `" + difference->before +
-                    "` (section " + difference->section + "), this run with `" + difference->now +
+    throw DataError(checkpoint.string() + ": was trained with `" + text_of(difference->before) +
+                    "`, this run with `" + text_of(difference->now) +
                     "`; it belongs to another run");
   }
+}
+
+// a run without checkpoints starts over, which writes over what its files tell of an earlier one
+void require_nothing_done(const RunFolder& folder) {
+  constexpr int64_t kAnyStep = std::numeric_limits<int64_t>::max();
+  const std::optional<RunStatus> status = folder.read_status();
+  if (!(status && status->step > 0) && earlier_wall_time(folder.metrics(), kAnyStep) <= 0.0) return;
+  throw DataError(folder.path().string() +
+                  ": this run has made steps, but its checkpoints (checkpoints/step_*.safetensors) "
+                  "are gone; put them back, or start over in a new --out");
 }
 
 }  // namespace
@@ -407,17 +431,37 @@ bool resume_newest(const RunFolder& folder, TrainState& state, const Config& con
       problems.emplace_back(error.what());
     }
   }
-  if (steps.empty()) return false;
+  if (steps.empty()) {
+    require_nothing_done(folder);
+    return false;
+  }
   throw DataError(folder.path().string() + ": no checkpoint can be resumed from; " +
                   problems.front());
 }
 
 void require_resumable(const std::filesystem::path& stored_config, const Config& config) {
-  const auto difference = learning_difference(load_config(stored_config.string()), config);
+  const Config stored = load_config(stored_config.string());
+  const auto refuse = [&](const Difference& difference, const std::string& cure) {
+    throw UsageError(stored_config.string() + ": this run was started with `" +
+                     text_of(difference.before) + "` and cannot go on with `" +
+                     text_of(difference.now) + "`; use the same setting or a new --out" + cure);
+  };
+  if (const auto difference = learning_difference(stored, config)) refuse(*difference, "");
+  // its checkpoints hold them, and act by them
+  if (const auto difference = search_difference(stored, config)) {
+    refuse(*difference, " (drop_eval --set tries others on the checkpoints of drop_train)");
+  }
+}
+
+void require_no_evaluation_left(const std::filesystem::path& stored_config, const Config& config) {
+  Config same = config;
+  same.eval = load_config(stored_config.string()).eval;
+  const auto difference = first_difference(same, config);
   if (!difference) return;
-  throw UsageError(stored_config.string() + ": this run was started with `" + difference->before +
-                   "` (section " + difference->section + ") and cannot go on with `" +
-                   difference->now + "`; use the same setting or a new --out");
+  throw UsageError(stored_config.string() + ": this run has finished with `" +
+                   text_of(difference->before) + "`, and nothing would be evaluated with `" +
+                   text_of(difference->now) +
+                   "`; use the same setting, train on (train.steps), or evaluate with drop_eval");
 }
 
 }  // namespace drop

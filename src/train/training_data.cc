@@ -132,16 +132,20 @@ std::string body_and_place(const std::string& task) {
   return rest;
 }
 
-// a file that tells its task must be of the one that is trained for. Where it does not, its sizes
-// are all that can be compared
-void require_same_task(const std::string& path, const std::string& task) {
-  const auto recorded = read_hdf5_text_attribute(path, "task");
-  if (task.empty() || !recorded || !EnvironmentRegistry::instance().contains(*recorded) ||
-      body_and_place(*recorded) == body_and_place(task))
-    return;
-  throw DataError(path + ": attribute 'task' is " + *recorded + ", the config's task is " + task +
-                  "; set task: " + *recorded +
-                  ", use another file, or remove the attribute if that is meant");
+// a file that tells its task, by an attribute or by D4RL's name, must be of the one that is trained
+// for. Where it does not, its sizes are all that can be compared
+void require_same_task(const DatasetSource& source, const std::string& task) {
+  const auto refuse_other = [&](const std::string& recorded, const std::string& told_by,
+                                const std::string& otherwise) {
+    if (task.empty() || body_and_place(recorded) == body_and_place(task)) return;
+    throw DataError(source.path + ": " + told_by + " is " + recorded + ", the config's task is " +
+                    task + "; set task: " + recorded + ", use another file, or " + otherwise);
+  };
+  if (const auto recorded = read_hdf5_text_attribute(source.path, "task");
+      recorded && EnvironmentRegistry::instance().contains(*recorded))
+    refuse_other(*recorded, "attribute 'task'", "remove the attribute if that is meant");
+  if (const std::string known = task_of_dataset_id(source.id); !known.empty())
+    refuse_other(known, "the task of D4RL's " + source.id, "give a file of your own another name");
 }
 
 // no array of a data file has a hash of its own: the file's is all that can tell a changed value
@@ -166,7 +170,7 @@ TrainingData prepare_training_data(const Config& config) {
              human_bytes(static_cast<double>(info.memory_bytes)));
   TrainingData data;
   data.origin.task = config.task.empty() ? source.task : config.task;
-  require_same_task(source.path, data.origin.task);
+  require_same_task(source, data.origin.task);
   data.dataset = read_d4rl_file(source, {.threads = config.threads});
   const TrajectoryDataset& dataset = data.dataset;
   warn_of_another_hash(dataset);

@@ -101,6 +101,12 @@ TEST_F(DropComs, LeavesAWholeRunBehindAndRepeatsItself) {
   // so does one of which more is asked, and one that is forced; another seed is another run
   expect_done(coms(run, Arguments{"--seed", "3", "--resume"} + set({"eval.episodes=3"})));
   EXPECT_EQ(scores(run)["results"][0]["episodes"].size(), 3u);
+  expect_refusal(coms(run, Arguments{"--seed", "3", "--resume"} + set({"search.ascent_steps=7"})),
+                 "drop_coms", 2, {"search.ascent_steps: 20", "search.ascent_steps: 7"});
+  // what is missing is made again
+  std::filesystem::remove(run + "/eval/protocol.json");
+  expect_done(coms(run, Arguments{"--seed", "3", "--resume"} + set({"eval.episodes=3"})));
+  EXPECT_EQ(scores(run)["results"][0]["episodes"].size(), 3u);
   expect_done(coms(run, {"--seed", "4", "--force"}));
   EXPECT_NE(testing::data_hash(run + "/coms.safetensors"), "");
   EXPECT_NE(read_text_file(run + "/coms.safetensors"), stored);

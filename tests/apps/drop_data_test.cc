@@ -74,6 +74,12 @@ TEST_F(DropData, DecomposeWritesWhatDropTrainWrites) {
                                            "--out", file("e.json"), "--quiet"}),
                  "drop_data", 2, {"--num-subtasks"});
   EXPECT_FALSE(std::filesystem::exists(file("e.json")));
+  // what is there stays, but for --force
+  const Arguments again = {"decompose", testing::maze_data(), "--out", file("d.json"), "--quiet"};
+  expect_refusal(run_program("drop_data", again), "drop_data", 2, {file("d.json"), "--force"});
+  EXPECT_EQ(testing::json_of(file("d.json")), json);
+  expect_done(run_program("drop_data", again + Arguments{"--force"}));
+  EXPECT_NE(testing::json_of(file("d.json")), json);
 }
 
 TEST_F(DropData, GenerateRepeatsItselfAndNeverOverwritesUnasked) {

@@ -162,6 +162,13 @@ TEST(DropEval, TakesWhatItsCacheHolds) {
   for (Json& result : again.at("results")) result = without_speed(result);
   EXPECT_EQ(again, compared);
   EXPECT_EQ(files().size(), 10u);
+  // another program measures anew, and so it is for one that was built of changed sources
+  const std::string other = folder.file("drop_eval");
+  write_file_atomically(other, read_text_file(testing::program("drop_eval").front()) + "x");
+  std::filesystem::permissions(other, std::filesystem::perms::owner_all);
+  expect_done(testing::run_process({other, "--checkpoint", finished_run(), "--rule", "best",
+                                    "--episodes", "2", "--cache", cache, "--quiet"}));
+  EXPECT_EQ(files().size(), 11u);
 }
 
 TEST(DropEval, RefusesACacheThatCannotServe) {
@@ -256,6 +263,21 @@ TEST(DropEval, SearchSettingsMayBeOverriddenTheRestMayNot) {
   const Json best =
       json_from(evaluate(finished_run(), {"--rule", "best", "--episodes", "1", "--json", "-"}));
   EXPECT_EQ(still["episodes"], best["episodes"]);
+  // a result tells what was searched by
+  const Json stored = {{"ascent_steps", 20},
+                       {"ascent_step_size", 0.01},
+                       {"clip", "on"},
+                       {"normalise_gradient", "off"},
+                       {"keep_best_iterate", "off"},
+                       {"sample", "off"},
+                       {"starts", "prior"}};
+  EXPECT_EQ(best["search"], stored);
+  EXPECT_EQ(still["search"]["ascent_steps"], 0);
+  EXPECT_EQ(best["physics"], "d4rl");
+  EXPECT_TRUE(best["commit"].is_string());
+  // the starts lie in the checkpoint
+  expect_refusal(evaluate(finished_run(), more + set({"search.starts=data"})), "drop_eval", 2,
+                 {"search.starts"});
   expect_refusal(evaluate(finished_run(), more + set({"model.hidden_width=8"})), "drop_eval", 2,
                  {"model.hidden_width"});
   expect_refusal(evaluate(finished_run(), more + set({"search.steps=8"})), "drop_eval", 2,
@@ -272,6 +294,29 @@ TEST(DropEval, RefusesWrongUsage) {
   expect_refusal(evaluate(finished_run(), {"--threads", "-1"}), "drop_eval", 2, {"--threads"});
   expect_refusal(evaluate(finished_run(), {"--network-threads", "99999"}), "drop_eval", 2,
                  {"threads", "99999"});
+}
+
+TEST(DropEval, OneTableHasOneDataFileAndEachCheckpointOnce) {
+  const std::string newest = checkpoint_of(finished_run(), 60);
+  expect_refusal(evaluate(finished_run(), {"--checkpoint", newest}), "drop_eval", 2,
+                 {newest, "twice"});
+  // of the same name and task, but other physics, or another file
+  const testing::TemporaryFolder folder;
+  for (const auto& [key, value] :
+       {std::pair("dataset_sha256", std::string(64, 'a')), std::pair("config", std::string())}) {
+    TensorFile other = TensorFile::read(newest);
+    std::string text = other.metadata(key);
+    if (value.empty())
+      text.replace(text.find("physics: d4rl"), 13, "physics: modern");
+    else
+      text = value;
+    other.header["__metadata__"][key] = text;
+    other.write(folder.file("other.safetensors"));
+    expect_refusal(evaluate(newest, {"--checkpoint", folder.file("other.safetensors")}),
+                   "drop_eval", 2, {"other.safetensors", "evaluate different data one by one"});
+  }
+  // names that the system refuses are no crash
+  expect_refusal(evaluate(std::string(300, 'x'), {}), "drop_eval", 3, {"no such checkpoint"});
 }
 
 class Traces : public testing::Workbench {

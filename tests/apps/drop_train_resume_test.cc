@@ -256,6 +256,14 @@ TEST_F(Resume, AFinishedRunStaysAsItIs) {
                  "drop_train", 2, {"hidden_width", "16", "32"});
   expect_refusal(train(run, Arguments{"--quiet", "--resume", "--seed", "5"}), "drop_train", 3,
                  {"seed"});
+  // what its checkpoints hold stays as its files tell, and nothing that was asked for is dropped
+  expect_refusal(
+      train(run, Arguments{"--quiet", "--resume"} + until(40) + set({"search.ascent_steps=3"})),
+      "drop_train", 2, {"search.ascent_steps: 20", "search.ascent_steps: 3", "drop_eval --set"});
+  expect_refusal(
+      train(run, Arguments{"--quiet", "--resume"} + until(20) + set({"eval.episodes=5"})),
+      "drop_train", 2, {"eval.episodes: 2", "eval.episodes: 5", "has finished", "drop_eval"});
+  EXPECT_THAT(read_text_file(run + "/config.yaml"), HasSubstr("ascent_steps: 20"));
   EXPECT_EQ(testing::newest_step(run), 20);
 
   // nor with other data
@@ -268,6 +276,35 @@ TEST_F(Resume, AFinishedRunStaysAsItIs) {
   EXPECT_EQ(testing::newest_step(run), 20);
   EXPECT_EQ(testing::data_hash(checkpoint_of(run, 20)),
             testing::data_hash(checkpoint_of(testing::finished_run(), 20)));
+}
+
+TEST_F(Resume, ARunWhoseCheckpointsAreGoneIsNotStartedOver) {
+  const std::string run = file("run");
+  expect_done(train(run, Arguments{"--quiet"} + until(20)));
+  std::filesystem::rename(run + "/checkpoints", file("elsewhere"));
+  const std::string metrics = read_text_file(run + "/metrics.csv");
+  for (const bool with_status : {true, false}) {
+    if (!with_status) std::filesystem::remove(run + "/status.json");
+    expect_refusal(train(run, Arguments{"--quiet", "--resume"} + until(40)), "drop_train", 3,
+                   {run, "checkpoints", "are gone", "put them back"});
+  }
+  EXPECT_EQ(read_text_file(run + "/metrics.csv"), metrics);
+  // put back, they serve
+  std::filesystem::remove_all(run + "/checkpoints");
+  std::filesystem::rename(file("elsewhere"), run + "/checkpoints");
+  expect_done(train(run, Arguments{"--quiet", "--resume"} + until(40)));
+  expect_undisturbed(run, 40);
+}
+
+TEST_F(Resume, ARunOfComsIsLeftAlone) {
+  const std::string run = file("coms");
+  expect_done(testing::run_program("drop_coms", {"--config", config(), "--out", run, "--quiet"}));
+  const auto names = testing::names_in(run);
+  const std::string metrics = read_text_file(run + "/metrics.csv");
+  for (const Arguments& more : {Arguments{}, Arguments{"--resume"}})
+    expect_refusal(train(run, Arguments{"--quiet"} + more), "drop_train", 2, {run, "drop_coms"});
+  EXPECT_EQ(testing::names_in(run), names);
+  EXPECT_EQ(read_text_file(run + "/metrics.csv"), metrics);
 }
 
 TEST_F(Resume, SeedsThatStandAtDifferentStepsGoOnToTheSameEnd) {

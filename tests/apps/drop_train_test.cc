@@ -236,9 +236,10 @@ TEST_F(DropTrain, EvaluationOnTheWayIsWrittenAndChangesNothing) {
 TEST_F(DropTrain, ATaskWithoutAnEnvironmentTrainsWithoutEvaluation) {
   // a task that D4RL knows and this library does not, and one whose models are not on the machine
   setenv("DROP_ADROIT_DIR", file("nowhere").c_str(), 1);
+  const std::string data = file("mine.hdf5");
+  std::filesystem::copy_file(testing::fixture("door-human-v1.hdf5"), data);
   for (const std::string task : {"kitchen", "door"}) {
-    const testing::Arguments overrides =
-        set({"task=" + task, "dataset=" + testing::fixture("door-human-v1.hdf5"), "eval.every=20"});
+    const testing::Arguments overrides = set({"task=" + task, "dataset=" + data, "eval.every=20"});
     const ProcessResult result = train(file(task), overrides);
     expect_done(result);
     EXPECT_THAT(result.err, HasSubstr("evaluation is off"));
@@ -269,8 +270,13 @@ TEST_F(DropTrain, SaysWhatWillSpoilARun) {
 
   // other bytes than those that are known under the file's name
   const std::string named = file("hopper_medium-v2.hdf5");
-  std::filesystem::copy_file(testing::maze_data(), named);
-  const ProcessResult other = train(file("named"), set({"train.steps=1", "dataset=" + named}));
+  D4rlWriter writer(named, 11, 3);
+  for (int row = 0; row < 60; ++row)
+    writer.append(std::vector<double>(11, 0.1 * row), std::vector<double>(3, 0.0), row, false,
+                  row % 10 == 9);
+  writer.close();
+  const ProcessResult other =
+      train(file("named"), set({"train.steps=1", "task=hopper", "dataset=" + named}));
   expect_done(other);
   EXPECT_THAT(other.err, HasSubstr("drop_data verify"));
   EXPECT_THAT(result.err, ::testing::Not(HasSubstr("drop_data verify")));

@@ -419,7 +419,7 @@ def check_loss_gradients(name):
     if cvae:
         held = {"kl": kl} | held
         nets["kl"] = (encoder,)
-    # lambda 0.7 stands for any; penalty as in spec section 3, step 5
+    # lambda 0.7 stands for any; penalty as in docs/algorithm.md, step 5
     multiplier = torch.tensor(0.7, dtype=torch.float64)
 
     def total():

@@ -6,9 +6,9 @@
 namespace drop {
 namespace {
 
-ParameterBuffer make(int64_t num_seeds = 0) {
+ParameterBuffer make() {
   return ParameterBuffer({{"a.weight", {2, 3}, 3}, {"a.bias", {2}, 3}, {"b.weight", {1, 2}, 2}},
-                         at::TensorOptions(at::kFloat), num_seeds);
+                         at::TensorOptions(at::kFloat));
 }
 
 TEST(ParameterBuffer, ViewsShareTheFlatMemoryInOrder) {
@@ -20,17 +20,6 @@ TEST(ParameterBuffer, ViewsShareTheFlatMemoryInOrder) {
   buffer.view("a.bias").fill_(-1);
   EXPECT_EQ(buffer.flat()[7].item<float>(), -1.0f);
   EXPECT_THROW(buffer.view("c"), std::out_of_range);
-}
-
-TEST(ParameterBuffer, SeedAxisLeadsEachView) {
-  const ParameterBuffer buffer = make(2);
-  ASSERT_EQ(buffer.flat().sizes(), at::IntArrayRef({2, 10}));
-  ASSERT_EQ(buffer.view("a.weight").sizes(), at::IntArrayRef({2, 2, 3}));
-  buffer.flat().copy_(at::arange(20).view({2, 10}));
-  EXPECT_EQ(buffer.view("a.bias")[1][0].item<float>(), 16.0f);
-  buffer.view("b.weight").zero_();
-  EXPECT_EQ(buffer.flat()[0][9].item<float>(), 0.0f);
-  EXPECT_EQ(buffer.flat()[1][8].item<float>(), 0.0f);
 }
 
 TEST(ParameterBuffer, SegmentsAreContiguousPartsByPrefix) {

@@ -290,6 +290,24 @@ TEST(DegenerateDataRefused, DataOfAnotherTask) {
   for (const char* task : {"maze2d-large", "maze2d-large-dense", "maze2d-eval-large"})
     EXPECT_NO_THROW(prepare_training_data(config_for(path, {std::string("task=") + task})));
   EXPECT_NO_THROW(prepare_training_data(config_for(path, {})));
+
+  // without the attribute, D4RL's own name tells
+  for (const auto& [name, accepted] :
+       {std::pair("maze2d-large-dense-v1.hdf5", true),
+        std::pair("maze2d-umaze-sparse-v1.hdf5", false), std::pair("mine.hdf5", true)}) {
+    const std::string named = folder.file(name);
+    D4rlWriter plain(named, 3, 2);
+    for (const Row& row : made(6, 5))
+      plain.append(row.state, row.action, row.reward, row.terminal, row.timeout);
+    plain.close();
+    try {
+      prepare_training_data(config_for(named, {"task=maze2d-large"}));
+      EXPECT_TRUE(accepted) << name;
+    } catch (const DataError& error) {
+      EXPECT_FALSE(accepted) << error.what();
+      EXPECT_THAT(error.what(), HasSubstr("the task of D4RL's maze2d-umaze-v1 is maze2d-umaze"));
+    }
+  }
 }
 
 TEST(DegenerateDataRefused, ValuesThatFloat32CannotCarry) {

@@ -15,6 +15,9 @@ namespace drop {
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+/// Throws the RunError of a failed write, with errno's reason.
+[[noreturn]] void fail_writing(const std::filesystem::path& path);
+
 /// Where a written file goes: a symbolic link stands for what it points to. Throws RunError for a
 /// folder, a device, a pipe: only files are replaced.
 std::filesystem::path output_path(const std::filesystem::path& path);
@@ -22,6 +25,11 @@ std::filesystem::path output_path(const std::filesystem::path& path);
 /// Throws RunError when `write_file_atomically` could not write this file: to be asked before long
 /// work whose result goes there.
 void require_writable(const std::filesystem::path& path);
+
+/// Asked before the work whose result goes to `output`: throws UsageError when that is one of
+/// `others` (the same file under whatever name; inputs, other outputs), which would be lost, and
+/// RunError as `require_writable`. Nothing is asked of "" (no output) and "-" (standard output).
+void require_output(const std::string& output, const std::vector<std::filesystem::path>& others);
 
 /// Removes from a folder, not from those below, the temporary files of `write_file_atomically`
 /// whose process is gone (killed on this machine). Not to be called while this process writes

@@ -11,7 +11,7 @@ namespace drop {
 /// repeated later or on another device. The whole state is `position()`.
 ///
 /// Names in use: "init", "sampling", "z_u", "posterior", "starts", "decomposition", "env", "eval",
-/// "generate", "exploration", "online".
+/// "generate", "exploration", "online", "self_check".
 class RandomStream {
  public:
   /// @param substream  selects one of 2^64 independent sequences below the name, e.g. the

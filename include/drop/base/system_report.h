@@ -12,6 +12,9 @@ using Report = std::vector<std::pair<std::string, std::string>>;
 /// This build: project version, commit, dirty flag, compiler, build type.
 Report build_report();
 
+/// The commit that was built, "-dirty" behind it where the sources had been changed.
+std::string build_commit();
+
 /// This machine: CPU model, logical cores that this process may use, memory, SIMD features.
 Report machine_report();
 

@@ -145,6 +145,16 @@ Config parse_config(const std::string& yaml, const std::string& source,
 /// back to an equal Config.
 std::string to_yaml(const Config& config);
 
+/// A key with its value as `to_yaml` writes it: {"train.discount", "0.99"}.
+struct ConfigSetting {
+  std::string key, value;
+
+  bool operator==(const ConfigSetting&) const = default;
+};
+
+/// Every key of the config, in the order of `to_yaml`.
+std::vector<ConfigSetting> settings_of(const Config& config);
+
 /// Names as written in configs and on command lines.
 std::string to_string(InferenceRuleKind rule);
 std::string to_string(DecompositionKind rule);

@@ -7,7 +7,7 @@
 namespace drop {
 
 /// Standardises states: (s - mean) / std, in float32. `std` is the divisor: the population standard
-/// deviation over all rows of the file, computed in float64, plus 1e-3 (spec 3).
+/// deviation over all rows of the file, computed in float64, plus 1e-3.
 struct Normaliser {
   std::vector<float> mean;  ///< [state_dim]
   std::vector<float> std;   ///< [state_dim]

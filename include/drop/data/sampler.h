@@ -44,7 +44,7 @@ struct DrawnRows {
   std::vector<int64_t> rows;      ///< [B], rows of the data file
 };
 
-/// How training sees the rewards: f is trained on scale * (r + shift) (spec 3, "Score scale").
+/// How training sees the rewards: f is trained on scale * (r + shift) (docs/algorithm.md).
 struct RewardTransform {
   double scale = 1.0;
   double shift = 0.0;
@@ -84,9 +84,9 @@ class TransitionTable {
   at::Tensor states_, actions_, rewards_, terminals_;
 };
 
-/// Draws mini-batches: n uniform over sub-tasks, then a transition uniform within D_n (spec 3,
-/// step 1). A batch is a pure function of (seed, step), so
-/// that a resumed run continues exactly and any batch can be drawn again.
+/// Draws mini-batches: n uniform over sub-tasks, then a transition uniform within D_n
+/// (docs/algorithm.md, step 1). A batch is a pure function of (seed, step), so that a resumed run
+/// continues exactly and any batch can be drawn again.
 class Sampler {
  public:
   /// @param trajectories  the list that was decomposed

@@ -57,7 +57,7 @@ struct TrajectoryDataset {
   std::vector<Trajectory> usable_trajectories(bool keep_unfinished) const;
 };
 
-/// How the flags of a file mark ends of trajectories (spec 1).
+/// How the flags of a file mark ends of trajectories (D4RL facts, 0.5 and 0.11).
 enum class SplitRule {
   kTerminalsOrTimeouts,   ///< locomotion, Maze2D, other: a row with both flags ends by its terminal
   kTimeouts,              ///< AntMaze v1, v2: terminals inside a trajectory only mask the bootstrap
@@ -76,7 +76,7 @@ std::vector<Trajectory> split_trajectories(SplitRule rule, std::span<const doubl
                                            std::span<const float> observations, int64_t state_dim);
 
 /// 1 / max over trajectories of max(|discounted return of r + shift from the first step|, 1e-8):
-/// the `auto` score scale (spec 3, "Score scale").
+/// the `auto` score scale (docs/algorithm.md).
 double auto_reward_scale(const TrajectoryDataset& dataset, std::span<const Trajectory> trajectories,
                          double discount, double reward_shift);
 

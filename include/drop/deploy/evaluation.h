@@ -22,7 +22,7 @@ struct EpisodeResult {
   bool terminated = false;  ///< by the task, not by the time limit
 };
 
-/// One rule on one checkpoint: what eval/*.json holds (design 3.4).
+/// One rule on one checkpoint: what eval/*.json holds.
 struct EvaluationResult {
   std::string task;
   std::string dataset;
@@ -30,7 +30,9 @@ struct EvaluationResult {
   std::string checkpoint;
   int64_t step = 0;
   InferenceRuleKind rule = InferenceRuleKind::kBest;
+  SearchConfig search;                     ///< what `rule` searched by
   Precision precision = Precision::kFp32;  ///< of the ascents' products
+  Physics physics = Physics::kD4rl;
   int64_t seed = 0;
   std::vector<EpisodeResult> episodes;
   std::optional<ReferenceScore> reference;
@@ -43,7 +45,7 @@ struct EvaluationResult {
   double mean() const;
   /// Population standard deviation over episodes.
   double std() const;
-  /// Normalised score of a return times 100; empty without references.
+  /// Normalised score of a return (0 = random, 100 = expert); empty without references.
   std::optional<double> normalised(double episode_return) const;
   double env_steps_per_second() const;
 };

@@ -49,7 +49,7 @@ struct FinetuneOptions {
   int64_t seed = 0;
   int64_t env_threads = 0;
   Precision precision = Precision::kFp32;
-  at::Device on = at::kCPU;
+  at::Device device = at::kCPU;
   bool quiet = false;
 };
 

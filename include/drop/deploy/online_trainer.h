@@ -13,7 +13,7 @@
 
 namespace drop {
 
-/// How parameters are trained online (spec 6, parametric level).
+/// How parameters are trained online (docs/algorithm.md, "Online fine-tuning").
 struct OnlineOptions {
   InferenceRuleKind rule = InferenceRuleKind::kGradAda;
   int64_t ascent_steps = 100;

@@ -12,9 +12,10 @@
 
 namespace drop {
 
-/// Transitions made online, beside the offline data (spec 6, parametric level). A trajectory joins
-/// the sub-task whose mean return is nearest to its own; as in the offline data a transition needs
-/// its next action, so that the last one of a trajectory counts only if it is a terminal.
+/// Transitions made online, beside the offline data (docs/algorithm.md, "Online fine-tuning"). A
+/// trajectory joins the sub-task whose mean return is nearest to its own; as in the offline data a
+/// transition needs its next action, so that the last one of a trajectory counts only if it is a
+/// terminal.
 class ReplayBuffer {
  public:
   /// @param decomposition  the run's sub-tasks; one for a CVAE

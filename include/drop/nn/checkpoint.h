@@ -51,7 +51,7 @@ inline constexpr int kCheckpointFormatVersion = 1;
 /// Throws DataError for a file whose metadata name another version, or none.
 void require_format_version(const SafetensorsFile& file, const std::string& source);
 
-/// The bytes of a checkpoint (design 3.3): parameters, multiplier, normaliser, embeddings and a
+/// The bytes of a checkpoint: parameters, multiplier, normaliser, embeddings and a
 /// self-test vector: four raw states with the actions and scores of rule `best`.
 /// Refuses (RunError) parameters that are not finite.
 /// @param path             where it will lie, for that error's message

@@ -27,7 +27,8 @@ struct ModelShape {
 
   static ModelShape from(const ModelConfig& config, int64_t state_dim, int64_t action_dim,
                          int64_t num_subtasks);
-  /// Of the box Z = [-bound, bound]^d, which mu(z) covers and the ascents stay in (spec 2 and 5).
+  /// Of the box Z = [-bound, bound]^d, which mu(z) covers and the ascents stay in
+  /// (docs/algorithm.md).
   double embedding_bound() const {
     return embedding == EmbeddingKind::kTable && bounded_embedding ? 1.0 : 2.0;
   }
@@ -170,7 +171,7 @@ class DropModel {
   ScoreModel target_score_;
 };
 
-/// Health of the learned embeddings [N, d] (spec 3, "Why").
+/// Health of the learned embeddings [N, d] (docs/algorithm.md, "Choices of ours").
 struct EmbeddingHealth {
   double nearest_distance = 0.0;  ///< mean distance to the nearest other embedding; 0 when N = 1
   double saturated_share = 0.0;   ///< share of coordinates beyond 0.99 in absolute value

@@ -16,16 +16,13 @@ struct ParameterSpec {
   int64_t fan_in = 0;  ///< inputs of its layer, for the initialisation; 0 = starts at zero
 };
 
-/// All parameters of a group of networks in one flat tensor [P] (or [seeds, P]), with a view of the
-/// right shape for each name. One flat buffer makes Adam, the soft update of the target network,
-/// and later fused engines one pass over memory.
+/// All parameters of a group of networks in one flat tensor [P], with a view of the right shape for
+/// each name. One flat buffer makes Adam, the soft update of the target network and the fused
+/// engines' passes over memory one.
 class ParameterBuffer {
  public:
   ParameterBuffer() = default;
-  /// @param num_seeds  0 = no seed axis; otherwise flat is [num_seeds, P] and each view has that
-  ///                   leading axis
-  ParameterBuffer(std::vector<ParameterSpec> specs, const at::TensorOptions& options,
-                  int64_t num_seeds = 0);
+  ParameterBuffer(std::vector<ParameterSpec> specs, const at::TensorOptions& options);
 
   const std::vector<ParameterSpec>& specs() const { return specs_; }
   const at::Tensor& flat() const { return flat_; }
@@ -34,8 +31,7 @@ class ParameterBuffer {
   /// Throws std::out_of_range for an unknown name.
   const at::Tensor& view(std::string_view name) const;
   bool contains(std::string_view name) const;
-  /// Place of a parameter's first element in `flat` (behind the seed axis). Throws
-  /// std::out_of_range.
+  /// Place of a parameter's first element in `flat`. Throws std::out_of_range.
   int64_t offset(std::string_view name) const;
   const ParameterSpec& spec(std::string_view name) const;
 
@@ -53,7 +49,6 @@ class ParameterBuffer {
 
   std::vector<ParameterSpec> specs_;
   std::vector<int64_t> offsets_;  // [specs + 1]
-  int64_t num_seeds_ = 0;
   at::Tensor flat_;
   std::vector<at::Tensor> views_;
 };

@@ -16,7 +16,8 @@ struct LossSettings {
   double improvement = 0.0;          ///< online fine-tuning: weight of the policy improvement
 };
 
-/// The terms of one step (spec 3, steps 2 to 4), scalars in scaled reward units, differentiable.
+/// The terms of one step (docs/algorithm.md, steps 2 to 4), scalars in scaled reward units,
+/// differentiable.
 struct LossTerms {
   at::Tensor behaviour;         ///< L_bc = -mean log beta(a|s,z), constant dropped (Equation 6)
   at::Tensor kl;                ///< cvae: mean KL(q(z|s,a) || N(0, I)), unweighted; else 0

@@ -11,8 +11,8 @@
 
 namespace drop {
 
-/// The Lagrange multiplier lambda of the constraint C <= eta_c (spec 3, step 5; paper, Appendix D),
-/// in one of three forms. All values are scaled reward units, on the training device.
+/// The Lagrange multiplier lambda of the constraint C <= eta_c (docs/algorithm.md, step 5; paper,
+/// Appendix D), in one of three forms. All values are scaled reward units, on the training device.
 class Multiplier {
  public:
   /// @param threshold  eta_c times the reward scale

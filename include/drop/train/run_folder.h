@@ -22,7 +22,7 @@ struct RunStatus {
   std::vector<int64_t> interim_steps = {};
 };
 
-/// A run's folder (design 3.2): where each file lies, and its lock.
+/// A run's folder: where each file lies, and its lock.
 class RunFolder {
  public:
   /// `runs/<name>/<dataset>/<variant>/seed_<s>` below the working folder.
@@ -69,6 +69,9 @@ std::vector<int64_t> checkpoint_steps(const std::filesystem::path& run);
 
 /// `RUN/checkpoints/step_000001000.safetensors`
 std::filesystem::path checkpoint_path(const std::filesystem::path& run, int64_t step);
+
+/// `RUN/coms.safetensors`: what drop_coms leaves in place of checkpoints
+std::filesystem::path coms_path(const std::filesystem::path& run);
 
 /// What a user's path stands for: a checkpoint for itself, a run's folder for its newest `last`
 /// checkpoints, oldest first; the untrained one of step 0 counts only where there is no other.

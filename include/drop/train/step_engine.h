@@ -65,7 +65,7 @@ std::unique_ptr<StepEngine> make_step_engine(StepEngineKind kind, Precision prec
                                              const std::vector<SeedRun>& seeds,
                                              const TrainConfig& config);
 
-/// Where deployment starts from, z_0 ... z_{N-1} [N, d]: phi's embeddings; with a CVAE (spec 5) N
+/// Where deployment starts from, z_0 ... z_{N-1} [N, d]: phi's embeddings; with a CVAE N
 /// samples of its prior, or the encodings (means) of N transitions of the data, clipped to the box.
 at::Tensor deployment_embeddings(const DropModel& model, StartKind starts, const Sampler& sampler);
 

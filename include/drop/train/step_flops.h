@@ -7,7 +7,7 @@
 namespace drop {
 
 /// Floating-point operations (a multiplication and an addition count as two) of the matrix products
-/// that one training step cannot do without (spec 3): 29.3e9 at the paper's size.
+/// that one training step cannot do without (docs/algorithm.md): 29.3e9 at the paper's size.
 ///
 /// Everything that can be shared is: phi runs on its N rows only and its first layer is a row
 /// look-up; Enc_1(s), its product with Enc_2, and what of Enc_3's first layer depends on s serve

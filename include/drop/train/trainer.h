@@ -88,15 +88,20 @@ class Trainer {
 };
 
 /// Restores the newest checkpoint pair of a run that passes all checks; newer ones that do not are
-/// set aside, each with a line that --quiet does not hide. False when there is none at all (the run
-/// starts afresh). Throws DataError when there are some and none is good.
+/// set aside, each with a line that --quiet does not hide. False when there is none and the run has
+/// made no step yet (it starts afresh). Throws DataError when none is good, or all are gone.
 /// @param config  of the run: a pair that another one trained is not good
 /// @param replay  gets what the training file kept besides; may be null
 bool resume_newest(const RunFolder& folder, TrainState& state, const Config& config,
                    const std::string& dataset_sha256, NamedTensors* replay = nullptr);
 
-/// Settings that a resumed run may change: how long, how often, where; not what is learned.
-/// Throws UsageError naming the first other difference between the stored and the new config.
+/// Settings that a resumed run may change: how long, how often, where; not what is learned, nor the
+/// search that its checkpoints hold. Throws UsageError naming the first other difference between
+/// the stored and the new config.
 void require_resumable(const std::filesystem::path& stored_config, const Config& config);
+
+/// For a finished run, which nothing is evaluated of any more: throws UsageError where the new
+/// config's section `eval` differs from the stored one.
+void require_no_evaluation_left(const std::filesystem::path& stored_config, const Config& config);
 
 }  // namespace drop
