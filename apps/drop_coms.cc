@@ -90,7 +90,8 @@ std::string hash_of_stored_data(const std::filesystem::path& provenance) {
 bool is_finished(const RunFolder& folder, const ProgramOptions& options, const Config& config,
                  const TrainingData& data) {
   if (options.force || !std::filesystem::exists(folder.config())) return false;
-  require_resumable(folder.config(), config);
+  require_resumable(folder.config(), config,
+                    "use the same setting, a new --out, or --force to start over");
   const Config stored = load_config(folder.config().string());
   const std::string hash = hash_of_stored_data(folder.provenance());
   if (stored.seed != config.seed || (!hash.empty() && hash != data.origin.dataset_sha256)) {
@@ -132,6 +133,7 @@ EvaluationResult evaluate(const ComsModel& model, const TrainingData& data,
                           const ModelOrigin& origin, const std::string& file) {
   ComsPolicy policy(model.policy, model.inferred, data.normaliser);
   EvaluationOptions evaluation;
+  evaluation.search = origin.config.search;
   evaluation.rule = InferenceRuleKind::kGrad;
   evaluation.episodes = origin.config.eval.episodes;
   evaluation.seed = origin.config.eval.seed;

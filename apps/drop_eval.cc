@@ -49,17 +49,18 @@ struct EvalOptions {
 };
 
 // one table compares runs of one task on one data file
-void require_same_data(const ModelOrigin& first, const ModelOrigin& other,
-                       const std::filesystem::path& path) {
-  const auto text = [](const ModelOrigin& origin) {
-    return "task " + origin.task + " (physics " + to_string(origin.config.physics) +
-           ") on data set " + origin.dataset + " (SHA-256 " + origin.dataset_sha256.substr(0, 12) +
-           "...)";
-  };
-  if (text(other) == text(first)) return;
-  throw UsageError(path.string() + ": found " + text(other) +
-                   ", the checkpoints before it are of " + text(first) +
-                   "; evaluate different data one by one");
+void require_same_data(const std::vector<std::filesystem::path>& checkpoints) {
+  std::string first;
+  for (const std::filesystem::path& path : checkpoints) {
+    const ModelOrigin origin = load_checkpoint(path, at::kCPU).origin;
+    const std::string data = "task " + origin.task + " (physics " +
+                             to_string(origin.config.physics) + ") on data set " + origin.dataset +
+                             " (SHA-256 " + origin.dataset_sha256.substr(0, 12) + "...)";
+    if (first.empty()) first = data;
+    if (data == first) continue;
+    throw UsageError(path.string() + ": found " + data + ", the checkpoints before it are of " +
+                     first + "; evaluate different data one by one");
+  }
 }
 
 // counted twice, a checkpoint would pass for two seeds
@@ -124,14 +125,12 @@ void run(const EvalOptions& options) {
 
   // every checkpoint with every rule
   install_stop_handlers();
+  if (checkpoints.size() > 1) require_same_data(checkpoints);
   std::vector<EvaluationResult> results;
-  std::optional<ModelOrigin> first;
   size_t from_cache = 0;
   for (const std::filesystem::path& path : checkpoints) {
     const TrainedModel trained = load_checkpoint(path, runtime.device);
     const std::string sha256 = cache ? sha256_of_file(path.string()) : "";
-    if (!first) first = trained.origin;
-    require_same_data(*first, trained.origin, path);
     if (trained.origin.task.empty()) {
       throw UsageError(path.string() +
                        ": this model was trained without a task; set `task` in its config and "

@@ -9,6 +9,7 @@
 #include "drop/base/json.h"
 #include "drop/base/signals.h"
 #include "drop/config/config.h"
+#include "drop/data/dataset_id.h"
 #include "drop/deploy/finetune.h"
 #include "drop/nn/runtime.h"
 #include "program.h"
@@ -26,13 +27,25 @@ struct Arguments {
   CommonOptions common;
 };
 
-// what the result must not be written over
+// what the result must not be written over: the run, its data, what a fine-tuning keeps by itself
 std::vector<std::filesystem::path> files_of_run(const std::filesystem::path& run) {
   std::vector<std::filesystem::path> files;
+  for (const char* name : {"config.yaml", "provenance.json", "metrics.csv", "decomposition.json",
+                           "train.log", "status.json", "run.lock"})
+    files.push_back(run / name);
   std::error_code ignored;
-  for (const auto& folder : {run, run / "checkpoints"}) {
-    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
-      files.push_back(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(run / "checkpoints", ignored))
+    files.push_back(entry.path());
+  for (const char* level : {"checkpoint", "embedding", "parametric"}) {
+    for (const std::string rule : {"best", "grad", "best-ada", "grad-ada"}) {
+      for (const char* ending : {".json", ".trials.json"})
+        files.push_back(run / "finetune" / (level + ("-" + rule) + ending));
+    }
+  }
+  try {
+    files.emplace_back(find_dataset(load_config((run / "config.yaml").string()).dataset).path);
+  } catch (const Error&) {
+    // without the data, nothing can be written over them
   }
   return files;
 }

@@ -127,6 +127,13 @@ struct SeedTraining {
   std::unique_ptr<RunEvaluator> evaluator;
 };
 
+bool is_finished(const SeedTraining& run) {
+  const std::optional<RunStatus> status = read_run_status(run.out);
+  const std::vector<int64_t> steps = checkpoint_steps(run.out);
+  return status && status->state == "finished" && !steps.empty() &&
+         steps.back() >= run.config.train.steps;
+}
+
 // Decomposition -> Sampler and TrainState, for each seed on the same data; all that can be refused
 // is refused before anything is written
 std::vector<SeedTraining> prepare_seeds(const Config& config, const TrainOptions& options,
@@ -152,8 +159,13 @@ std::vector<SeedTraining> prepare_seeds(const Config& config, const TrainOptions
     if (options.check_engines == 0) {
       refuse_existing(run.out, options.resume);
       run.existing = RunFolder::holds_run(run.out);
-      if (run.existing && std::filesystem::exists(run.out / "config.yaml"))
-        require_resumable(run.out / "config.yaml", run.config);
+      const std::filesystem::path stored = run.out / "config.yaml";
+      if (run.existing && std::filesystem::exists(stored)) {
+        require_resumable(stored, run.config,
+                          "use the same setting or a new --out (drop_eval --set tries other "
+                          "`search` settings on its checkpoints)");
+        if (is_finished(run)) require_no_evaluation_left(stored, run.config);
+      }
     }
     run.decomposition = decompose_training_data(run.config, data, seed);
     run.state = std::make_unique<TrainState>(
@@ -188,9 +200,7 @@ bool begin_run(SeedTraining& run, const TrainOptions& options, const TrainingDat
   }
   add_log_file(folder.train_log());
   if (run.existing && resume_newest(folder, *run.state, run.config, data.origin.dataset_sha256)) {
-    const auto status = folder.read_status();
-    if (run.state->step >= run.config.train.steps && status && status->state == "finished") {
-      require_no_evaluation_left(folder.config(), run.config);
+    if (is_finished(run)) {
       log().info("{}: this run has finished ({} steps)", run.out.string(), run.state->step);
       return false;
     }

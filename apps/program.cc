@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -39,11 +41,12 @@ void hold_standard_descriptors() {
 
 // results that nobody received are no success
 void require_output_written() {
+  errno = 0;
   std::cout.flush();
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
-    throw RunError(
-        "standard output: the results could not be written; free space, or send them elsewhere "
-        "(files named by options are written)");
+    const std::string reason = errno != 0 ? std::string(" (") + std::strerror(errno) + ")" : "";
+    throw RunError("standard output: the results could not be written" + reason +
+                   "; send them elsewhere (files named by options are written)");
   }
 }
 

@@ -54,11 +54,8 @@ def is_number(value):
 
 def results_of(content):
     """The evaluations in what drop_eval --json wrote: a list of them, or the one that it is itself."""
-    if not isinstance(content, dict):
-        return []
-    results = content.get("results", [content])
-    of_all = {key: content[key] for key in ("search", "physics") if key in content}
-    return [of_all | one if isinstance(one, dict) else one for one in results] if isinstance(results, list) else []
+    results = content.get("results", [content]) if isinstance(content, dict) else []
+    return results if isinstance(results, list) else []
 
 
 class SweepSummary:

@@ -184,9 +184,14 @@ def write_summary(sweep, states):
 
 # ---- running ----
 
+def begins_anew(job):
+    """drop_coms has nothing to go on from: with other settings it starts over."""
+    return job.kind == "train" and Path(job.command[0]).name == PROGRAMS[1]
+
+
 def refusal(job):
-    """Why a stored run cannot go on with what its job asks for now; "" where it can. (drop_coms begins anew.)"""
-    if job.kind != "train" or Path(job.command[0]).name != PROGRAMS[0]:
+    """Why a stored run cannot go on with what its job asks for now; "" where it can, or begins anew."""
+    if job.kind != "train" or begins_anew(job):
         return ""
     try:
         return other_settings(job.folder, job.command, ROOT)
@@ -364,6 +369,8 @@ class Runner:
         write_atomically(record_path(self.root, job), json.dumps(record) + "\n")
 
         command = [*job.command, *other_arguments(job, self.threads)]
+        if begins_anew(job) and before.get("hash") not in (None, record["hash"]):
+            command = ["--force" if word == "--resume" else word for word in command]
         if job.kind == "generate":
             command[command.index("--out") + 1] = self.part_of(job)
             command.append("--force")

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "drop/base/files.h"
 #include "drop/base/timing.h"
 #include "drop/data/benchmark.h"
 #include "drop/data/dataset_id.h"
@@ -53,7 +54,10 @@ std::string line_of(const Json& row) {
 }
 
 void bench_data(DataOptions& options) {
-  if (!options.data.path.empty()) options.data.path = find_dataset(options.data.path).path;
+  if (!options.data.path.empty()) {
+    options.data.path = find_dataset(options.data.path).path;
+    require_output(options.json, {options.data.path});
+  }
   Rows rows(options.json, fmt::format("{:>9} {:>7} {:>12} {:>12} {:>12} {:>8} {:>14}", "operation",
                                       "threads", "ms", "fastest", "bare", "of peak", "rows/s"));
   for (const int64_t threads : thread_counts(options.threads)) {

@@ -17,6 +17,15 @@ struct VerifyOptions {
   std::string json;
 };
 
+// as given, where there is no such file
+std::string path_of(const std::string& file) {
+  try {
+    return find_dataset(file).path;
+  } catch (const DataError&) {
+    return file;
+  }
+}
+
 FileCheck check(const std::string& file) {
   try {
     const std::string path = find_dataset(file).path;
@@ -30,7 +39,9 @@ FileCheck check(const std::string& file) {
 }
 
 void verify(const VerifyOptions& options) {
-  require_output(options.json, {options.files.begin(), options.files.end()});
+  std::vector<std::filesystem::path> inputs;
+  for (const std::string& file : options.files) inputs.push_back(path_of(file));
+  require_output(options.json, inputs);
   std::vector<FileCheck> checks;
   std::string text;
   size_t bad = 0;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -84,6 +85,17 @@ void write_all(int descriptor, std::span<const std::byte> content,
   }
 }
 
+// the end of a chain of links, which need not be there yet; nothing for a circle
+std::optional<std::filesystem::path> end_of_links(std::filesystem::path path) {
+  constexpr int kMostLinks = 40;
+  std::error_code ignored;
+  for (int links = 0; std::filesystem::is_symlink(path, ignored); ++links) {
+    if (links == kMostLinks) return std::nullopt;
+    path = path.parent_path() / std::filesystem::read_symlink(path, ignored);
+  }
+  return path;
+}
+
 }  // namespace
 
 void fail_writing(const std::filesystem::path& path) {
@@ -92,15 +104,10 @@ void fail_writing(const std::filesystem::path& path) {
 }
 
 std::filesystem::path output_path(const std::filesystem::path& path) {
+  const std::optional<std::filesystem::path> end = end_of_links(path);
+  if (!end) throw RunError(path.string() + ": cannot be written (links in a circle)");
+  const std::filesystem::path& target = *end;
   std::error_code ignored;
-  // the end of a chain of links, which need not be there yet
-  constexpr int kMostLinks = 40;
-  std::filesystem::path target = path;
-  for (int links = 0; std::filesystem::is_symlink(target, ignored); ++links) {
-    if (links == kMostLinks)
-      throw RunError(path.string() + ": cannot be written (links in a circle)");
-    target = target.parent_path() / std::filesystem::read_symlink(target, ignored);
-  }
   const auto status = std::filesystem::status(target, ignored);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     throw RunError(path.string() + ": cannot be written (is a " +
@@ -159,13 +166,16 @@ void require_writable(const std::filesystem::path& path) {
 
 void require_output(const std::string& output, const std::vector<std::filesystem::path>& others) {
   if (output.empty() || output == "-") return;
+  // what is not there yet has nothing but its name, which links and `./` may spell otherwise
+  const auto place_of = [](const std::filesystem::path& path) {
+    std::error_code ignored;
+    const auto target = end_of_links(std::filesystem::absolute(path, ignored));
+    return std::filesystem::weakly_canonical(target.value_or(path), ignored);
+  };
   for (const std::filesystem::path& other : others) {
-    // what is not there yet has nothing but its name
-    std::error_code one, two;
-    const bool same_file = std::filesystem::equivalent(output, other, one) && !one;
-    const auto name = std::filesystem::weakly_canonical(output, one);
-    const bool same_name = name == std::filesystem::weakly_canonical(other, two) && !one && !two;
-    if (same_file || same_name) {
+    std::error_code missing;
+    if (std::filesystem::equivalent(output, other, missing) ||
+        place_of(output) == place_of(other)) {
       throw UsageError(output + ": found as output what is already " + other.string() +
                        "; allowed: a file of its own; choose another name");
     }

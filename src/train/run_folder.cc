@@ -105,9 +105,9 @@ void RunFolder::write_status(const RunStatus& status) const {
   write_file_atomically(path_ / "status.json", json_text(json));
 }
 
-std::optional<RunStatus> RunFolder::read_status() const {
-  if (!std::filesystem::exists(path_ / "status.json")) return std::nullopt;
-  const auto json = nlohmann::json::parse(read_text_file(path_ / "status.json"), nullptr,
+std::optional<RunStatus> read_run_status(const std::filesystem::path& run) {
+  if (!std::filesystem::exists(run / "status.json")) return std::nullopt;
+  const auto json = nlohmann::json::parse(read_text_file(run / "status.json"), nullptr,
                                           /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("state") || !json["state"].is_string() ||
       !json.contains("step") || !json["step"].is_number_integer()) {

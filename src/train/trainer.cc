@@ -120,9 +120,11 @@ void require_nothing_done(const RunFolder& folder) {
   constexpr int64_t kAnyStep = std::numeric_limits<int64_t>::max();
   const std::optional<RunStatus> status = folder.read_status();
   if (!(status && status->step > 0) && earlier_wall_time(folder.metrics(), kAnyStep) <= 0.0) return;
-  throw DataError(folder.path().string() +
-                  ": this run has made steps, but its checkpoints (checkpoints/step_*.safetensors) "
-                  "are gone; put them back, or start over in a new --out");
+  throw DataError(
+      folder.path().string() +
+      ": this run has made steps, but its checkpoints (checkpoints/step_*.safetensors) "
+      "are gone; put them back, or start over in a new --out (a run of drop_coms, which has "
+      "none, is for drop_coms to go on with)");
 }
 
 }  // namespace
@@ -439,18 +441,16 @@ bool resume_newest(const RunFolder& folder, TrainState& state, const Config& con
                   problems.front());
 }
 
-void require_resumable(const std::filesystem::path& stored_config, const Config& config) {
+void require_resumable(const std::filesystem::path& stored_config, const Config& config,
+                       const std::string& cure) {
   const Config stored = load_config(stored_config.string());
-  const auto refuse = [&](const Difference& difference, const std::string& cure) {
-    throw UsageError(stored_config.string() + ": this run was started with `" +
-                     text_of(difference.before) + "` and cannot go on with `" +
-                     text_of(difference.now) + "`; use the same setting or a new --out" + cure);
-  };
-  if (const auto difference = learning_difference(stored, config)) refuse(*difference, "");
-  // its checkpoints hold them, and act by them
-  if (const auto difference = search_difference(stored, config)) {
-    refuse(*difference, " (drop_eval --set tries others on the checkpoints of drop_train)");
-  }
+  // the search too: its checkpoints hold it, and act by it
+  auto difference = learning_difference(stored, config);
+  if (!difference) difference = search_difference(stored, config);
+  if (!difference) return;
+  throw UsageError(stored_config.string() + ": this run was started with `" +
+                   text_of(difference->before) + "` and cannot go on with `" +
+                   text_of(difference->now) + "`; " + cure);
 }
 
 void require_no_evaluation_left(const std::filesystem::path& stored_config, const Config& config) {

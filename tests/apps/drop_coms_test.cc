@@ -58,6 +58,7 @@ TEST_F(DropComs, LeavesAWholeRunBehindAndRepeatsItself) {
   ASSERT_EQ(json["results"].size(), 1u);
   const Json& result = json["results"][0];
   EXPECT_EQ(result["rule"], "grad");
+  EXPECT_EQ(result["search"]["ascent_steps"], 20);
   EXPECT_EQ(result["step"], 60);
   EXPECT_EQ(result["episodes"].size(), 2u);
   EXPECT_EQ(result["dataset_sha256"], provenance["data"]["sha256"]);

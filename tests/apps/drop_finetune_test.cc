@@ -73,9 +73,10 @@ TEST_F(DropFinetune, CheckpointLevelTriesTheNewestOnes) {
   EXPECT_EQ(json["env_steps"], 900);
   EXPECT_EQ(json["task"], "maze2d-umaze-dense");
 
-  // again: nothing is tried twice, the same answer
+  // again: nothing is tried twice, the same answer, also in a file of the user's choice
   const std::string log = read_text_file(run_ + "/finetune/checkpoint-best.trials.json");
-  expect_done(finetune("checkpoint"));
+  for (int call = 0; call < 2; ++call)
+    expect_done(finetune("checkpoint", {"--json", run_ + "/mine.json"}));
   EXPECT_EQ(read_text_file(run_ + "/finetune/checkpoint-best.trials.json"), log);
   EXPECT_EQ(result("checkpoint-best.json")["chosen"]["episodes"], json["chosen"]["episodes"]);
 }

@@ -296,6 +296,21 @@ TEST_F(Resume, ARunWhoseCheckpointsAreGoneIsNotStartedOver) {
   expect_undisturbed(run, 40);
 }
 
+TEST_F(Resume, WhatOneSeedRefusesChangesNoOther) {
+  const std::string both = file("both");
+  const Arguments quiet = {"--quiet"};
+  expect_done(train(both, quiet + until(20) + set({"seeds=[0,1]"})));
+  expect_done(train(both + "/seed_1", quiet + until(40) + Arguments{"--seed", "1", "--resume"}));
+  const std::string config = read_text_file(both + "/seed_0/config.yaml");
+  const Arguments other = set({"seeds=[0,1]", "eval.episodes=5"});
+  expect_refusal(train(both, quiet + until(40) + other + Arguments{"--resume"}), "drop_train", 2,
+                 {"seed_1", "eval.episodes", "has finished"});
+  EXPECT_EQ(read_text_file(both + "/seed_0/config.yaml"), config);
+  // a finished run without its config is still a finished run
+  std::filesystem::remove(both + "/seed_1/config.yaml");
+  expect_done(train(both + "/seed_1", quiet + until(40) + Arguments{"--seed", "1", "--resume"}));
+}
+
 TEST_F(Resume, ARunOfComsIsLeftAlone) {
   const std::string run = file("coms");
   expect_done(testing::run_program("drop_coms", {"--config", config(), "--out", run, "--quiet"}));

@@ -45,6 +45,7 @@ TEST_F(Output, AnInputIsNeverWrittenOver) {
   writer.add("states", {1, 4}, std::vector<float>(4, 1.0f));
   writer.close();
   std::filesystem::create_symlink(data, file("link"));
+  std::filesystem::create_symlink(file("x"), file("dangling"));
 
   const std::string states = file("states.h5");
   const std::string kept = checkpoint_of(run, 40);
@@ -67,12 +68,19 @@ TEST_F(Output, AnInputIsNeverWrittenOver) {
       {"drop_eval", eval + Arguments{"--json", checkpoint}},
       {"drop_eval", eval + Arguments{"--trace", checkpoint}},
       {"drop_eval", eval + Arguments{"--trace", file("x"), "--json", file("x")}},
+      {"drop_eval", eval + Arguments{"--trace", "x.out", "--json", "./x.out"}},
+      {"drop_eval", eval + Arguments{"--trace", file("x"), "--json", file("dangling")}},
+      {"drop_bench", {"data", "--dataset", data, "--json", data}},
+      {"drop_finetune", {"--run", run, "--level", "checkpoint", "--json", testing::maze_data()}},
       {"drop_finetune", {"--run", run, "--level", "checkpoint", "--json", kept}}};
   for (const auto& [name, arguments] : commands) {
     SCOPED_TRACE(name + " " + arguments.front());
-    expect_refusal(run_program(name, arguments + Arguments{"--quiet"}), name, 2,
+    testing::ProcessOptions here;
+    here.folder = file("");
+    expect_refusal(run_program(name, arguments + Arguments{"--quiet"}, here), name, 2,
                    {"found as output what is already"});
   }
+  EXPECT_FALSE(std::filesystem::exists(file("x.out")));
   for (const auto& [path, bytes] : before) EXPECT_EQ(read_text_file(path), bytes) << path;
   EXPECT_FALSE(std::filesystem::exists(file("d.json")));
   EXPECT_FALSE(std::filesystem::exists(file("x")));

@@ -303,6 +303,13 @@ class SweepTest(Tree):
         (self.tree / run / "status.json").unlink()
         self.assertEqual(self.sweep()[0], 0)
         self.assertEqual(self.calls(), [*calls, "coms maze/coms/seed_1", "report"])
+        # with another setting it begins anew, which drop_coms must be told
+        self.file.write_text(SWEEP.replace("seeds:", coms.replace("steps: 3}", "steps: 3, search.ascent_steps: 7}"), 1))
+        self.assertEqual(self.sweep("--jobs", 2)[0], 0)
+        words = json.loads((self.tree / run / "eval/protocol.json").read_text())
+        self.assertIn("search.ascent_steps=7", words)
+        self.assertIn("--force", words)
+        self.assertNotIn("--resume", words)
 
     def threads_of(self, run):
         """What the sweep added to a training's command for the number of threads."""

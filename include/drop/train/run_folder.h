@@ -22,6 +22,9 @@ struct RunStatus {
   std::vector<int64_t> interim_steps = {};
 };
 
+/// What a run's status.json says; nothing where there is none, or none that can be read.
+std::optional<RunStatus> read_run_status(const std::filesystem::path& run);
+
 /// A run's folder: where each file lies, and its lock.
 class RunFolder {
  public:
@@ -47,7 +50,7 @@ class RunFolder {
   std::filesystem::path training_file(int64_t step) const;
 
   void write_status(const RunStatus& status) const;
-  std::optional<RunStatus> read_status() const;
+  std::optional<RunStatus> read_status() const { return read_run_status(path_); }
 
   /// Renames the checkpoint pair of a step to `*.bad`: it stays to be looked at, but counts no
   /// more.

@@ -97,8 +97,9 @@ bool resume_newest(const RunFolder& folder, TrainState& state, const Config& con
 
 /// Settings that a resumed run may change: how long, how often, where; not what is learned, nor the
 /// search that its checkpoints hold. Throws UsageError naming the first other difference between
-/// the stored and the new config.
-void require_resumable(const std::filesystem::path& stored_config, const Config& config);
+/// the stored and the new config, and `cure`.
+void require_resumable(const std::filesystem::path& stored_config, const Config& config,
+                       const std::string& cure);
 
 /// For a finished run, which nothing is evaluated of any more: throws UsageError where the new
 /// config's section `eval` differs from the stored one.
