@@ -27,23 +27,29 @@ struct Arguments {
   CommonOptions common;
 };
 
-// what the result must not be written over: the run, its data, what a fine-tuning keeps by itself
-std::vector<std::filesystem::path> files_of_run(const std::filesystem::path& run) {
+// what the result must not be written over: the run, its data, what other fine-tunings left and
+// what this one keeps beside its result
+std::vector<std::filesystem::path> files_of_run(const FinetuneOptions& options) {
   std::vector<std::filesystem::path> files;
   for (const char* name : {"config.yaml", "provenance.json", "metrics.csv", "decomposition.json",
                            "train.log", "status.json", "run.lock"})
-    files.push_back(run / name);
+    files.push_back(options.run / name);
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(run / "checkpoints", ignored))
+  for (const auto& entry :
+       std::filesystem::directory_iterator(options.run / "checkpoints", ignored))
     files.push_back(entry.path());
-  for (const char* level : {"checkpoint", "embedding", "parametric"}) {
-    for (const std::string rule : {"best", "grad", "best-ada", "grad-ada"}) {
-      for (const char* ending : {".json", ".trials.json"})
-        files.push_back(run / "finetune" / (level + ("-" + rule) + ending));
+  for (const FinetuneLevel level :
+       {FinetuneLevel::kCheckpoint, FinetuneLevel::kEmbedding, FinetuneLevel::kParametric}) {
+    for (const InferenceRuleKind rule : SearchConfig{}.rules) {
+      const std::string name = to_string(level) + "-" + to_string(rule);
+      files.push_back(options.run / "finetune" / (name + ".trials.json"));
+      if (level != options.level || rule != options.rule)
+        files.push_back(options.run / "finetune" / (name + ".json"));
     }
   }
   try {
-    files.emplace_back(find_dataset(load_config((run / "config.yaml").string()).dataset).path);
+    const std::string config = (options.run / "config.yaml").string();
+    files.emplace_back(find_dataset(load_config(config).dataset).path);
   } catch (const Error&) {
     // without the data, nothing can be written over them
   }
@@ -63,7 +69,7 @@ void run(Arguments& arguments) {
     throw DataError(options.run.string() +
                     ": no such run folder; give the --out folder of drop_train");
   }
-  require_output(arguments.json, files_of_run(options.run));
+  require_output(arguments.json, files_of_run(options));
   const Runtime runtime =
       configure_runtime(device_from(arguments.device), precision_from(arguments.precision),
                         arguments.network_threads);

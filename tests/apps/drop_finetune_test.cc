@@ -75,8 +75,10 @@ TEST_F(DropFinetune, CheckpointLevelTriesTheNewestOnes) {
 
   // again: nothing is tried twice, the same answer, also in a file of the user's choice
   const std::string log = read_text_file(run_ + "/finetune/checkpoint-best.trials.json");
-  for (int call = 0; call < 2; ++call)
-    expect_done(finetune("checkpoint", {"--json", run_ + "/mine.json"}));
+  for (const char* name : {"/mine.json", "/mine.json", "/finetune/checkpoint-best.json"})
+    expect_done(finetune("checkpoint", {"--json", run_ + name}));
+  expect_refusal(finetune("checkpoint", {"--json", run_ + "/finetune/checkpoint-best.trials.json"}),
+                 "drop_finetune", 2, {"found as output what is already"});
   EXPECT_EQ(read_text_file(run_ + "/finetune/checkpoint-best.trials.json"), log);
   EXPECT_EQ(result("checkpoint-best.json")["chosen"]["episodes"], json["chosen"]["episodes"]);
 }
