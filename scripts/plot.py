@@ -154,10 +154,10 @@ class Run:
         for path, content in contents.items():
             if content is None:
                 continue
-            if not results_of(content):
+            results = results_of(content)
+            if not results:
                 note(f"{path}: left out, holds no evaluation")
-                continue
-            for result in results_of(content):
+            for result in results:
                 returns = episode_returns(result)
                 if not returns:
                     note(f"{path}: a result without rule or episodes; left out")

@@ -172,10 +172,10 @@ void require_output(const std::string& output, const std::vector<std::filesystem
     const auto target = end_of_links(std::filesystem::absolute(path, ignored));
     return std::filesystem::weakly_canonical(target.value_or(path), ignored);
   };
+  const std::filesystem::path place = place_of(output);
   for (const std::filesystem::path& other : others) {
     std::error_code missing;
-    if (std::filesystem::equivalent(output, other, missing) ||
-        place_of(output) == place_of(other)) {
+    if (std::filesystem::equivalent(output, other, missing) || place == place_of(other)) {
       throw UsageError(output + ": found as output what is already " + other.string() +
                        "; allowed: a file of its own; choose another name");
     }

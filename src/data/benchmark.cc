@@ -2,12 +2,10 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <future>
-#include <numeric>
 #include <optional>
 #include <utility>
 

@@ -15,6 +15,25 @@
 
 namespace drop {
 
+namespace {
+
+// the search's settings by their names in a config; the rule stands beside them, and the engine
+// changes no more than last bits
+nlohmann::ordered_json search_json(const SearchConfig& search) {
+  Config config;
+  config.search = search;
+  constexpr std::string_view kSection = "search.";
+  nlohmann::ordered_json json;
+  for (const auto& [key, value] : settings_of(config)) {
+    if (!key.starts_with(kSection) || key == "search.rules" || key == "search.engine") continue;
+    const auto number = nlohmann::ordered_json::parse(value, nullptr, /*allow_exceptions=*/false);
+    json[key.substr(kSection.size())] = number.is_number() ? number : nlohmann::ordered_json(value);
+  }
+  return json;
+}
+
+}  // namespace
+
 double EvaluationResult::mean() const {
   double sum = 0.0;
   for (const EpisodeResult& episode : episodes) sum += episode.episode_return;
@@ -127,25 +146,6 @@ EvaluationResult evaluate(const ModelOrigin& origin, Actor& actor,
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
-
-namespace {
-
-// the search's settings by their names in a config; the rule stands beside them, and the engine
-// changes no more than last bits
-nlohmann::ordered_json search_json(const SearchConfig& search) {
-  Config config;
-  config.search = search;
-  constexpr std::string_view kSection = "search.";
-  nlohmann::ordered_json json;
-  for (const auto& [key, value] : settings_of(config)) {
-    if (!key.starts_with(kSection) || key == "search.rules" || key == "search.engine") continue;
-    const auto number = nlohmann::ordered_json::parse(value, nullptr, /*allow_exceptions=*/false);
-    json[key.substr(kSection.size())] = number.is_number() ? number : nlohmann::ordered_json(value);
-  }
-  return json;
-}
-
-}  // namespace
 
 nlohmann::ordered_json to_json(const EvaluationResult& result) {
   const auto or_null = [](const std::optional<double>& value) -> nlohmann::ordered_json {

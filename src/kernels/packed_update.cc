@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "kernels/arithmetic.h"
 #include "kernels/avx512_adam.h"
 
 namespace drop {
@@ -45,9 +46,10 @@ bool PackedUpdate::run(const ParameterUpdate& u,
                        const std::function<void(size_t, int64_t)>& pack) const {
   float& count = *u.step_count.data_ptr<float>();
   count += 1.0f;
-  const double root_correction = 1.0 / std::sqrt(1.0 - std::pow(0.999, count));
-  const avx512::AdamRates rates{static_cast<float>(u.learning_rate / (1.0 - std::pow(0.9, count))),
-                                static_cast<float>(root_correction)};
+  const double root_correction = 1.0 / std::sqrt(1.0 - std::pow(arithmetic::kBeta2, count));
+  const avx512::AdamRates rates{
+      static_cast<float>(u.learning_rate / (1.0 - std::pow(arithmetic::kBeta1, count))),
+      static_cast<float>(root_correction)};
   auto* parameters = u.parameters.data_ptr<float>();
   const auto* gradients = u.gradients.const_data_ptr<float>();
   auto* exp_avg = u.exp_avg.data_ptr<float>();
